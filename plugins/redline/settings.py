@@ -1,0 +1,126 @@
+"""All settings, read from the environment in this one place.
+
+The README lists every setting with its default; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from redline.errors import SettingError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds all that a run writes, and the names within it."""
+
+    root: Path
+
+    @property
+    def landing(self) -> Path:
+        """`<platform>/<entity>/report_date=D/source_date=S.parquet` and `manifest.json`."""
+        return self.root / "landing"
+
+    @property
+    def quarantine(self) -> Path:
+        """`<platform>/<entity>/report_date=D/source_date=S.parquet`: refused rows and why."""
+        return self.root / "quarantine"
+
+    @property
+    def warehouse(self) -> Path:
+        """The private DuckDB file that dbt writes."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """`runs/<run_id>/`, the symlink `current`, and fixed links through it."""
+        return self.root / "published"
+
+    @property
+    def alerts(self) -> Path:
+        """One JSON Lines file per evening."""
+        return self.root / "alerts"
+
+    @property
+    def data_docs(self) -> Path:
+        """The gates' reports as web pages."""
+        return self.root / "data_docs"
+
+    @property
+    def runs(self) -> Path:
+        """`<run_id>/`: the plan of a run and what its stages have reported so far."""
+        return self.root / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """Full logs of every run."""
+        return self.root / "logs"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs to know that is not in the data.
+
+    Attributes:
+        home: where everything is written (`REDLINE_HOME`).
+        timezone: the business time zone, an IANA name (`REDLINE_TIMEZONE`).
+        policies: names of the activated policy packs (`REDLINE_POLICIES`).
+        horizon_days: versions of orders whose cohorts are older are refused (`REDLINE_HORIZON_DAYS`).
+        kept_runs: how many published runs stay on disk (`REDLINE_KEPT_RUNS`).
+        pseudonym_key: the HMAC key, or None for the key file in home (`REDLINE_PSEUDONYM_KEY`).
+    """
+
+    home: Home
+    timezone: str
+    policies: tuple[str, ...]
+    horizon_days: int
+    kept_runs: int
+    pseudonym_key: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave the key out: a settings object may end up in a log."""
+        return (
+            f"Settings(home={self.home.root}, timezone={self.timezone}, policies={self.policies})"
+        )
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the `REDLINE_*` settings.
+
+    Raises:
+        SettingError: a value that cannot be used, named with what to put instead.
+    """
+    timezone = environ.get("REDLINE_TIMEZONE", "Asia/Shanghai")
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SettingError(
+            f"unknown time zone '{timezone}'",
+            "REDLINE_TIMEZONE",
+            "set an IANA name such as Asia/Shanghai or UTC",
+        ) from error
+    return Settings(
+        home=Home(Path(environ.get("REDLINE_HOME", PROJECT / "data")).expanduser().absolute()),
+        timezone=timezone,
+        policies=_names(environ, "REDLINE_POLICIES", "default"),
+        horizon_days=_count(environ, "REDLINE_HORIZON_DAYS", 180),
+        kept_runs=_count(environ, "REDLINE_KEPT_RUNS", 7),
+        pseudonym_key=environ.get("REDLINE_PSEUDONYM_KEY") or None,
+    )
+
+
+def _names(environ: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in environ.get(name, default).split(",") if part.strip())
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingError(f"'{text}' is not a count", name, "set a whole number of at least 1")
+    return int(text)
