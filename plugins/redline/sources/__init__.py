@@ -1,0 +1,95 @@
+"""Sources: one small module per scheme, each yielding Arrow batches of one entity.
+
+To add one, write a module here with a function `open_source(address: Address) -> Source` and
+name the module after the scheme (`simulator://` is `redline.sources.simulator`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+
+from redline.contract import Entity
+from redline.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a source lies: `scheme://host/path?options`.
+
+    Attributes:
+        scheme: names the source's module.
+        path: the absolute path of a folder, or empty.
+        options: the query, one value each.
+        platform: the name under which its records are kept.
+    """
+
+    scheme: str
+    path: str
+    options: dict[str, str]
+    platform: str
+
+
+class Source(Protocol):
+    """A marketplace that can be asked for the records of a business date.
+
+    `read` yields batches of one entity over an inclusive range of business dates. A batch has the
+    contract's columns, as text or typed (timestamps in UTC), absent nullable ones left out, and
+    two more: `report_date` (date32, the business date the record was delivered for) and
+    `source_file` (text, what a person would open to see the row). Rows need no order.
+    A date without rows is an answer; a date that cannot be answered raises SourceError.
+    """
+
+    @property
+    def platform(self) -> str:
+        """The name under which its records are kept."""
+        ...
+
+    def span(self) -> tuple[date, date] | None:
+        """First and last business date it has, or None where it has no end of its own."""
+        ...
+
+    def read(self, entity: Entity, start: date, end: date) -> Iterator[pa.RecordBatch]:
+        """Yield the records delivered for the dates `start` to `end`, both included."""
+        ...
+
+    def fingerprint(self, entity: Entity, day: date) -> str | None:
+        """Something that changes when what it has for the date changes, cheap to ask; None: unknown."""
+        ...
+
+
+def parse_address(text: str) -> Address:
+    """Parse a source address.
+
+    Raises:
+        SourceError: an address that means nothing, with the ones that do.
+    """
+    parts = urlsplit(text)
+    module = f"{__name__}.{parts.scheme}"
+    if not parts.scheme.isidentifier() or importlib.util.find_spec(module) is None:
+        raise SourceError(
+            f"'{text}' names no source",
+            "SOURCE or AIRFLOW_CONN_MARKETPLACE",
+            "use simulator://, files:///dir or olist:///dir",
+        )
+    options = dict(parse_qsl(parts.query))
+    path = unquote(parts.netloc + parts.path)
+    return Address(parts.scheme, path, options, options.pop("platform", parts.scheme))
+
+
+def open_source(text: str) -> Source:
+    """Open the source at an address; nothing is read yet.
+
+    Raises:
+        SourceError: the address means nothing, or nothing can be read there.
+    """
+    address = parse_address(text)
+    source: Source = importlib.import_module(f"{__name__}.{address.scheme}").open_source(address)
+    return source
