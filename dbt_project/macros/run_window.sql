@@ -1,0 +1,28 @@
+{% macro first_date() -%} cast('{{ var("start_date") }}' as date) {%- endmacro %}
+
+{% macro last_date() -%} cast('{{ var("end_date") }}' as date) {%- endmacro %}
+
+{% macro on_platforms() -%} platform in ('{{ var("platforms") | join("', '") }}') {%- endmacro %}
+
+{% macro in_run(date_column) -%}
+    {#- Rows of the platforms and report dates that this run takes. -#}
+    {{ date_column }} between {{ first_date() }} and {{ last_date() }} and {{ on_platforms() }}
+{%- endmacro %}
+
+{% macro forget_unpublished(date_column) -%}
+    {#-
+        Delete what an earlier attempt left for this run's dates or later ones, so that a run
+        that died half-way is mended by the next one. Nothing published is ever later; a run
+        that stands on nothing (`on_top` false) forgets all its platforms ever had.
+    -#}
+    {% if is_incremental() %}
+        delete from {{ this }}
+        where
+            {{ on_platforms() }}
+            {% if var("on_top", true) %} and {{ date_column }} >= {{ first_date() }} {% endif %}
+    {% endif %}
+{%- endmacro %}
+
+{% macro end_of_time() -%} cast('9999-12-31' as date) {%- endmacro %}
+
+{% macro beginning_of_time() -%} cast('0001-01-01' as date) {%- endmacro %}

@@ -1,0 +1,62 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="""
+            {% if is_incremental() %}
+                delete from {{ this }}
+                where
+                    {{ on_platforms() }}
+                    {% if var('on_top', true) %} and touched_from < {{ first_date() }} {% endif %}
+            {% endif %}
+        """,
+    )
+}}
+
+-- The cells (merchant and cohort date) whose rates this run may change: an entry came, the cohort
+-- is not or not long mature, or a category changed. Attempts for the same dates that were not
+-- published leave their cells here, so that what they wrote is made anew as well.
+with
+    ledger as (select * from {{ ref("fct_cohort_ledger") }} where {{ on_platforms() }}),
+
+    merchant_spells as (
+        select * from {{ ref("int_merchant_spells") }} where {{ in_run("begin_on") }}
+    ),
+
+    products as (
+        select * from {{ ref("int_products_versioned") }} where {{ in_run("valid_from") }}
+    ),
+
+    reach as (select max(window_days) as reach_days from {{ ref("metrics") }}),
+
+    cells as (
+        select platform, merchant_id, cohort_date
+        from ledger
+        {% if not var("rebuild_rates", false) %}
+            where
+                report_date >= {{ first_date() }}
+                or cohort_date > (select {{ add_days(first_date(), "-reach_days") }} from reach)
+            union
+            select ledger.platform, ledger.merchant_id, ledger.cohort_date
+            from ledger
+            inner join
+                merchant_spells
+                on merchant_spells.platform = ledger.platform
+                and merchant_spells.merchant_id = ledger.merchant_id
+            union
+            select ledger.platform, ledger.merchant_id, ledger.cohort_date
+            from ledger
+            inner join
+                products
+                on products.platform = ledger.platform
+                and products.product_id = ledger.product_id
+        {% endif %}
+    ),
+
+    final as (
+        select distinct platform, merchant_id, cohort_date, {{ first_date() }} as touched_from
+        from cells
+    )
+
+select *
+from final

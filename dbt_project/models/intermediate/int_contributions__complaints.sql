@@ -1,0 +1,3 @@
+{{ config(materialized="ephemeral") }}
+
+{{ event_contributions("complaint", "'complaints'", "paid_date") }}

@@ -1,0 +1,18 @@
+-- Which trailing windows are summed: those that a policy evaluates, and each metric's own for
+-- the prior of its projection.
+with
+    policies as (select * from {{ ref("dim_policies") }}),
+
+    metrics as (select * from {{ ref("metrics") }}),
+
+    final as (
+        select metrics.metric, metrics.window_days, policies.evaluation_days
+        from policies
+        inner join metrics on metrics.metric = policies.metric
+        union
+        select metric, window_days, prior_days as evaluation_days
+        from metrics
+    )
+
+select *
+from final

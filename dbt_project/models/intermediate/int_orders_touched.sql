@@ -1,0 +1,57 @@
+-- Everything whose contribution can begin or end within the run: a version landed, an appeal
+-- or a reason code spoke, or a date arrived in silence (a deadline passed, a cohort began).
+with
+    orders as (select * from {{ ref("int_orders_versioned") }} where {{ on_platforms() }}),
+
+    events as (select * from {{ ref("int_events_versioned") }} where {{ on_platforms() }}),
+
+    appeals as (select * from {{ ref("int_appeals_versioned") }} where {{ on_platforms() }}),
+
+    reason_codes as (select * from {{ ref("int_reason_codes_effective") }}),
+
+    touched_events as (
+        select platform, event_key
+        from events
+        where
+            {{ in_run("valid_from") }}
+            or event_date between {{ first_date() }} and {{ last_date() }}
+        union
+        select platform, subject_type || ':' || subject_id as event_key
+        from appeals
+        where
+            {{ in_run("valid_from") }}
+            or decided_date between {{ first_date() }} and {{ last_date() }}
+        union
+        select events.platform, events.event_key
+        from events
+        inner join
+            reason_codes
+            on reason_codes.platform = events.platform
+            and reason_codes.reason_code = events.reason_code
+        where reason_codes.begin_on between {{ first_date() }} and {{ last_date() }}
+    ),
+
+    final as (
+        select platform, order_id
+        from orders
+        where
+            {{ in_run("valid_from") }}
+            or paid_date between {{ first_date() }} and {{ last_date() }}
+            or fulfilled_date between {{ first_date() }} and {{ last_date() }}
+            or late_date between {{ first_date() }} and {{ last_date() }}
+        union
+        -- Every version of a touched event: a corrected one may have moved between orders.
+        select events.platform, events.order_id
+        from events
+        inner join
+            touched_events
+            on touched_events.platform = events.platform
+            and touched_events.event_key = events.event_key
+    )
+
+select *
+from final
+{% if not var("on_top", true) %}
+    -- A run that stands on nothing touches every order, and looks none of them up.
+    where 1 = 0
+{% endif %}

@@ -1,0 +1,27 @@
+with
+    episodes as (select * from {{ ref("int_record_episodes") }} where record_type = 'warning'),
+
+    policies as (select * from {{ ref("dim_policies") }}),
+
+    final as (
+        select
+            episodes.record_id,
+            episodes.platform,
+            episodes.policy_line,
+            episodes.metric,
+            episodes.risk_point,
+            episodes.entity_type,
+            episodes.entity_id,
+            episodes.opened_on,
+            episodes.last_at_level_on,
+            episodes.closed_on,
+            case when episodes.closed_on is null then 'open' else 'resolved' end as status,
+            {{ dbt.datediff("episodes.opened_on", "episodes.as_of_date", "day") }} < 7 as is_new,
+            episodes.policy_id,
+            policies.measure
+        from episodes
+        left join policies on policies.policy_id = episodes.policy_id
+    )
+
+select *
+from final

@@ -1,0 +1,178 @@
+"""Run the dbt project over a plan's dates.
+
+dbt runs as a process of its own: its start costs seconds, so a run makes one invocation, and its
+end frees the lock that DuckDB holds on the warehouse.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from redline.business_time import utc_offsets
+from redline.errors import BusyError, RedlineError
+from redline.plan import Plan
+from redline.settings import PROJECT, Settings
+
+DBT_PROJECT = PROJECT / "dbt_project"
+
+# Most timestamps of a run lie within a year of its dates; the rest are looked up in the zone.
+_NEARBY = timedelta(days=366)
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What dbt reports of one model: its name, status, seconds and, if it failed, why."""
+
+    name: str
+    status: str
+    seconds: float
+    message: str | None
+
+
+def transform(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Bring the warehouse from the day before `plan.start` to `plan.end`.
+
+    Idempotent: what an earlier attempt left for these dates is deleted first.
+
+    Raises:
+        RedlineError: a model failed; names it and the log that tells more.
+        BusyError: another process holds the warehouse.
+    """
+    report: dict[str, Any] = {"models": {}, "seconds": 0.0}
+    if plan.has_open_dates:
+        first_rebuilt = plan.restated_from or plan.start
+        on_top = plan.published_through is not None and has_landed_before(
+            settings, plan.platform, first_rebuilt
+        )
+        models = run_dbt(
+            settings,
+            plan.start,
+            plan.end,
+            [plan.platform],
+            on_top=on_top,
+            rebuild_rates=plan.restated_from is not None,
+        )
+        report = {
+            "models": {model.name: model.seconds for model in models},
+            "seconds": round(sum(model.seconds for model in models), 3),
+        }
+    (plan.folder(settings.home) / "transform.json").write_text(json.dumps(report, indent=2))
+    return report
+
+
+def has_landed_before(settings: Settings, platform: str, day: date) -> bool:
+    """Whether the platform has a report date before `day`."""
+    partitions = (settings.home.landing / platform / "orders").glob("report_date=*")
+    return any(date.fromisoformat(part.name.partition("=")[2]) < day for part in partitions)
+
+
+def run_dbt(
+    settings: Settings,
+    start: date,
+    end: date,
+    platforms: Sequence[str],
+    *,
+    on_top: bool = True,
+    rebuild_rates: bool = False,
+    select: Sequence[str] = (),
+    resources: Sequence[str] = ("seed", "model"),
+) -> list[ModelRun]:
+    """Build seeds and models for the report dates `start` to `end` of `platforms`.
+
+    Args:
+        settings: where the warehouse lies, and in which zone its dates are.
+        start: first report date, inclusive.
+        end: last report date, inclusive.
+        platforms: whose records.
+        on_top: whether earlier report dates exist; False rebuilds the platforms from nothing.
+        rebuild_rates: whether every rate is made anew, as restating needs.
+        select: dbt node selectors; all nodes if empty.
+        resources: the dbt resource types to build.
+
+    Returns:
+        One entry per node, in the order in which they ran.
+
+    Raises:
+        RedlineError: dbt or one of its nodes failed.
+        BusyError: another process holds the warehouse.
+    """
+    folder = settings.home.root / "dbt"
+    variables = {
+        "start_date": start.isoformat(),
+        "end_date": end.isoformat(),
+        "platforms": list(platforms),
+        "timezone": settings.timezone,
+        "policies": list(settings.policies),
+        "utc_offsets": [
+            asdict(offset)
+            for offset in utc_offsets(settings.timezone, start - _NEARBY, end + _NEARBY)
+        ],
+        "on_top": on_top,
+        "rebuild_rates": rebuild_rates,
+    }
+    command = [
+        str(Path(sys.executable).with_name("dbt")),
+        "--quiet",
+        "build",
+        *(part for resource in resources for part in ("--resource-type", resource)),
+        *(("--select", *select) if select else ()),
+        "--project-dir",
+        str(DBT_PROJECT),
+        "--profiles-dir",
+        str(DBT_PROJECT),
+        "--target-path",
+        str(folder),
+        "--log-path",
+        str(settings.home.logs / "dbt"),
+        "--vars",
+        json.dumps(variables, default=str),
+    ]
+    environment = {**os.environ, "REDLINE_HOME": str(settings.home.root)}
+    results = folder / "run_results.json"
+    results.unlink(missing_ok=True)
+    finished = subprocess.run(  # noqa: S603  our own command, arguments as a list
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    models = _read_results(results)
+    if finished.returncode != 0:
+        raise _failure(models, finished.stdout + finished.stderr, settings)
+    return models
+
+
+def _read_results(path: Path) -> list[ModelRun]:
+    if not path.exists():
+        return []
+    return [
+        ModelRun(
+            name=result["unique_id"].split(".", 2)[-1],
+            status=result["status"],
+            seconds=round(result["execution_time"], 3),
+            message=result["message"],
+        )
+        for result in json.loads(path.read_text())["results"]
+    ]
+
+
+def _failure(models: Sequence[ModelRun], output: str, settings: Settings) -> RedlineError:
+    if "Could not set lock on file" in output:
+        return BusyError(
+            "another process holds the warehouse",
+            str(settings.home.warehouse),
+            "wait for it to end; the run is tried again by itself",
+        )
+    failed = [model for model in models if model.status in ("error", "fail")]
+    where = failed[0].name if failed else "dbt"
+    message = (failed[0].message or "") if failed else output.strip()[-500:]
+    return RedlineError(
+        f"the transform failed: {message}",
+        where,
+        f"see {settings.home.logs / 'dbt' / 'dbt.log'}; nothing was published",
+    )
