@@ -1,0 +1,179 @@
+"""One JSON Lines file per published evening, `alerts/<evening>.jsonl`, sorted by alert id."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from redline.alerts.text import sentence
+from redline.plan import days
+from redline.publish.state import DATABASE, current_run, locked, run_folder, sync_folder
+from redline.settings import Home, Settings
+
+# What a receiver needs beside the alert itself. A record's evaluation may be missing on the evening
+# (the record can close without one), and an entity may be a merchant, a product or a category.
+_ALERTS = """
+    select
+        alerts.*,
+        coalesce(merchants.merchant_id, products.merchant_id) as merchant_id,
+        coalesce(merchants.merchant_name, sellers.merchant_name) as merchant_name,
+        products.title as product_title,
+        coalesce(merchants.category_id, products.category_id,
+            case when alerts.entity_type = 'category' then alerts.entity_id end) as category_id,
+        records.opened_on,
+        evaluations.projected_value,
+        evaluations.violation_threshold,
+        policies.comparator
+    from marts.fct_alerts as alerts
+    left join marts.dim_products as products
+        on alerts.entity_type = 'product'
+        and products.platform = alerts.platform
+        and products.product_id = alerts.entity_id
+    left join marts.dim_merchants as merchants
+        on alerts.entity_type = 'merchant'
+        and merchants.platform = alerts.platform
+        and merchants.merchant_id = alerts.entity_id
+    left join marts.dim_merchants as sellers
+        on sellers.platform = alerts.platform
+        and sellers.merchant_id = products.merchant_id
+    left join (
+        select platform, record_id, 'warning' as record_type, opened_on
+        from marts.fct_warning_records
+        union all
+        select platform, record_id, 'violation' as record_type, opened_on
+        from marts.fct_violation_records
+    ) as records
+        on records.platform = alerts.platform
+        and records.record_id = alerts.record_id
+        and records.record_type = alerts.record_type
+    left join marts.fct_policy_evaluations as evaluations
+        on evaluations.platform = alerts.platform
+        and evaluations.as_of_date = alerts.as_of_date
+        and evaluations.policy_id = alerts.policy_id
+        and evaluations.entity_type = alerts.entity_type
+        and evaluations.entity_id = alerts.entity_id
+    left join marts.dim_policies as policies on policies.policy_id = alerts.policy_id
+    where alerts.platform = $platform and alerts.as_of_date between $start and $end
+    order by alerts.as_of_date, alerts.alert_id
+"""
+
+
+@dataclass(frozen=True)
+class _Evenings:
+    """The evenings that a published run added, for one platform."""
+
+    platform: str
+    start: date
+    end: date
+    restated: bool
+
+
+def write_alerts(settings: Settings, run_id: str | None = None) -> list[Path]:
+    """Write the alert files of the evenings that a published run added.
+
+    An evening without alerts has an empty file. The run's platform is written anew and
+    what other platforms have in the same file stays, so the same run twice makes the same bytes.
+    A run that was not published or that restated closed dates writes nothing.
+
+    Args:
+        settings: names the home.
+        run_id: the published run; the current one by default.
+
+    Returns:
+        The files of those evenings, oldest first.
+
+    Raises:
+        BusyError: another process is writing alerts.
+        RedlineError: the folder cannot be written.
+    """
+    home = settings.home
+    current = current_run(home)
+    if current is None:
+        return []
+    wanted = run_id or current
+    evenings = _evenings(home, wanted)
+    if evenings is None or evenings.restated:
+        return []
+    # The run's own file, since a later restatement must not change what was sent; where it is no
+    # longer kept, the current one.
+    source = run_folder(home, wanted) / DATABASE
+    alerts = _alerts(source if source.exists() else home.published / DATABASE, evenings)
+    paths = []
+    with locked(home.alerts):
+        for evening in days(evenings.start, evenings.end):
+            path = home.alerts / f"{evening}.jsonl"
+            kept = [line for line in _read(path) if line["platform"] != evenings.platform]
+            _write(path, [*kept, *alerts.get(evening, [])])
+            paths.append(path)
+        sync_folder(home.alerts)
+    return paths
+
+
+def _evenings(home: Home, run_id: str) -> _Evenings | None:
+    """What the published history says of a run: a folder alone does not make it published."""
+    with duckdb.connect(str(home.published / DATABASE), read_only=True) as connection:
+        row = connection.execute(
+            """
+            select platform, start_date, as_of_date, restated_from is not null
+            from marts.published_run
+            where run_id = $run_id
+            """,
+            {"run_id": run_id},
+        ).fetchone()
+    return _Evenings(*row) if row else None
+
+
+def _alerts(database: Path, evenings: _Evenings) -> dict[date, list[dict[str, Any]]]:
+    """The alerts of a platform's evenings as JSON objects, per evening."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        cursor = connection.execute(
+            _ALERTS,
+            {"platform": evenings.platform, "start": evenings.start, "end": evenings.end},
+        )
+        names = [column[0] for column in cursor.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    result: dict[date, list[dict[str, Any]]] = {}
+    for row in rows:
+        alert = {name: _plain(value) for name, value in row.items()}
+        result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})
+    return result
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return value
+
+
+def _read(path: Path) -> Iterable[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    # Not splitlines(): a name may hold one of the separators that only Unicode takes for line ends.
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def _write(path: Path, alerts: list[dict[str, Any]]) -> None:
+    """Write a file aside, then rename it: a reader sees all of it or none."""
+    alerts.sort(key=lambda alert: str(alert["alert_id"]))
+    aside = path.with_name(f".{path.name}.aside")
+    with aside.open("w", encoding="utf-8") as file:
+        for alert in alerts:
+            text = json.dumps(alert, sort_keys=True, ensure_ascii=False, allow_nan=False)
+            file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
