@@ -55,11 +55,7 @@
                     else
                         coalesce(projections.prior_rate, 0)
                         * aged.denominator
-                        * (
-                            1 - coalesce(
-                                category_factors.reported_share, platform_factors.reported_share, 1
-                            )
-                        )
+                        * (1 - coalesce(factors.reported_share, 1))
                 end as expected_events
             from aged
             left join
@@ -68,17 +64,11 @@
                 and projections.merchant_id = aged.merchant_id
                 and projections.metric = aged.metric
             left join
-                factors as category_factors
-                on category_factors.platform = aged.platform
-                and category_factors.category_id = projections.category_id
-                and category_factors.metric = aged.metric
-                and category_factors.age_days = aged.age_days
-            left join
-                factors as platform_factors
-                on platform_factors.platform = aged.platform
-                and platform_factors.category_id = '*'
-                and platform_factors.metric = aged.metric
-                and platform_factors.age_days = aged.age_days
+                factors
+                on factors.platform = aged.platform
+                and factors.category_id = coalesce(projections.category_id, 'unknown')
+                and factors.metric = aged.metric
+                and factors.age_days = aged.age_days
         ),
 
         final as (

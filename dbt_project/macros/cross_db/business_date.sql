@@ -10,6 +10,8 @@
         outside them is looked up.
     -#}
     case
+        when {{ timestamp_column }} is null
+        then null
         {% for offset in var("utc_offsets", []) %}
             when
                 {{ timestamp_column }} >= timestamp '{{ offset.begins_at }}'

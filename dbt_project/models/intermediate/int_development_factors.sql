@@ -16,15 +16,18 @@ with
         group by as_of_date, platform, metric, age_days
     ),
 
-    ages as (
-        select distinct
-            scopes.as_of_date,
-            scopes.platform,
-            scopes.category_id,
-            metric_ages.metric,
-            metric_ages.age_days
+    -- Of every age, also those at which the cohort was mature already.
+    totals as (
+        select as_of_date, platform, category_id, metric, sum(quantity) as all_events
         from scopes
-        inner join metric_ages on metric_ages.metric = scopes.metric
+        group by as_of_date, platform, category_id, metric
+        having sum(quantity) > 0
+    ),
+
+    ages as (
+        select totals.*, metric_ages.age_days
+        from totals
+        inner join metric_ages on metric_ages.metric = totals.metric
     ),
 
     reported as (
@@ -34,14 +37,12 @@ with
             ages.category_id,
             ages.metric,
             ages.age_days,
+            ages.all_events,
             sum(coalesce(scopes.quantity, 0)) over (
                 partition by ages.as_of_date, ages.platform, ages.category_id, ages.metric
                 order by ages.age_days
                 rows between unbounded preceding and current row
-            ) as reported_events,
-            sum(coalesce(scopes.quantity, 0)) over (
-                partition by ages.as_of_date, ages.platform, ages.category_id, ages.metric
-            ) as all_events
+            ) as reported_events
         from ages
         left join
             scopes
@@ -52,7 +53,7 @@ with
             and scopes.age_days = ages.age_days
     ),
 
-    final as (
+    factors as (
         select
             as_of_date,
             platform,
@@ -68,6 +69,42 @@ with
             ) as reported_share
         from reported
         where all_events > 0
+    ),
+
+    merchant_spells as (select * from {{ ref("int_merchant_spells") }}),
+
+    categories as (
+        select distinct platform, category_id
+        from merchant_spells
+        union
+        select distinct platform, 'unknown' as category_id
+        from development
+        union
+        select distinct platform, category_id
+        from development
+    ),
+
+    -- Where a category has nothing mature to tell, its platform speaks.
+    final as (
+        select
+            platform_factors.as_of_date,
+            platform_factors.platform,
+            categories.category_id,
+            platform_factors.metric,
+            platform_factors.age_days,
+            coalesce(
+                category_factors.reported_share, platform_factors.reported_share
+            ) as reported_share
+        from factors as platform_factors
+        inner join categories on categories.platform = platform_factors.platform
+        left join
+            factors as category_factors
+            on category_factors.as_of_date = platform_factors.as_of_date
+            and category_factors.platform = platform_factors.platform
+            and category_factors.category_id = categories.category_id
+            and category_factors.metric = platform_factors.metric
+            and category_factors.age_days = platform_factors.age_days
+        where platform_factors.category_id = '*'
     )
 
 select *

@@ -31,6 +31,7 @@ with
         union
         select platform, event_key, end_on as begin_on
         from decisions
+        where end_on < {{ end_of_time() }}
         union
         select platform, event_key, {{ beginning_of_time() }} as begin_on
         from decisions

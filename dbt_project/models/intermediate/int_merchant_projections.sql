@@ -22,68 +22,49 @@ with
             cohort_changes.metric,
             metric_ages.age_days,
             {{ add_days("cohort_changes.cohort_date", "metric_ages.age_days") }} as as_of_date,
-            sum(cohort_changes.denominator) as denominator
+            cohort_changes.report_date,
+            cohort_changes.denominator
         from cohort_changes
         inner join metric_ages on metric_ages.metric = cohort_changes.metric
-        where
-            cohort_changes.denominator <> 0
-            and {{ add_days("cohort_changes.cohort_date", "metric_ages.age_days") }}
-            between greatest(cohort_changes.report_date, {{ first_date() }}) and {{ last_date() }}
-        group by
-            cohort_changes.platform,
-            cohort_changes.merchant_id,
-            cohort_changes.metric,
-            metric_ages.age_days,
-            as_of_date
+        where cohort_changes.denominator <> 0
     ),
 
-    categorised as (
-        select immature.*, coalesce(merchant_spells.category_id, 'unknown') as category_id
+    reported as (
+        select *
         from immature
-        left join
-            merchant_spells
-            on merchant_spells.platform = immature.platform
-            and merchant_spells.merchant_id = immature.merchant_id
-            and merchant_spells.begin_on <= immature.as_of_date
-            and merchant_spells.end_on > immature.as_of_date
+        where
+            as_of_date between {{ first_date() }} and {{ last_date() }}
+            and report_date <= as_of_date
     ),
 
     expected as (
         select
-            categorised.as_of_date,
-            categorised.platform,
-            categorised.merchant_id,
-            categorised.metric,
+            reported.as_of_date,
+            reported.platform,
+            reported.merchant_id,
+            reported.metric,
             -- Summed as decimals: the order of a parallel sum of doubles shows in the result.
             cast(
                 sum(
-                    categorised.denominator * cast(
-                        1 - coalesce(
-                            category_factors.reported_share, platform_factors.reported_share, 1
-                        ) as decimal(18, 12)
-                    )
+                    reported.denominator
+                    * cast(1 - coalesce(factors.reported_share, 1) as decimal(18, 12))
                 ) as double
             ) as expected_orders
-        from categorised
+        from reported
         left join
-            factors as category_factors
-            on category_factors.as_of_date = categorised.as_of_date
-            and category_factors.platform = categorised.platform
-            and category_factors.category_id = categorised.category_id
-            and category_factors.metric = categorised.metric
-            and category_factors.age_days = categorised.age_days
+            merchant_spells
+            on merchant_spells.platform = reported.platform
+            and merchant_spells.merchant_id = reported.merchant_id
+            and merchant_spells.begin_on <= reported.as_of_date
+            and merchant_spells.end_on > reported.as_of_date
         left join
-            factors as platform_factors
-            on platform_factors.as_of_date = categorised.as_of_date
-            and platform_factors.platform = categorised.platform
-            and platform_factors.category_id = '*'
-            and platform_factors.metric = categorised.metric
-            and platform_factors.age_days = categorised.age_days
-        group by
-            categorised.as_of_date,
-            categorised.platform,
-            categorised.merchant_id,
-            categorised.metric
+            factors
+            on factors.as_of_date = reported.as_of_date
+            and factors.platform = reported.platform
+            and factors.category_id = coalesce(merchant_spells.category_id, 'unknown')
+            and factors.metric = reported.metric
+            and factors.age_days = reported.age_days
+        group by reported.as_of_date, reported.platform, reported.merchant_id, reported.metric
     ),
 
     mature_counts as (

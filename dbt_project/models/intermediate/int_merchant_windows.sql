@@ -8,126 +8,160 @@ with
 
     evenings as ({{ evenings() }}),
 
-    stays as (
+    -- A merchant's metric over one length of window, numbered: totals are kept by number,
+    -- which is cheaper to group and sort than names.
+    named_series as (
         select
             cohort_changes.platform,
             cohort_changes.merchant_id,
             cohort_changes.metric,
-            windows.evaluation_days,
-            true as is_official,
-            greatest(
-                cohort_changes.report_date,
-                {{ add_days("cohort_changes.cohort_date", "windows.window_days - 1") }},
-                {{ first_date() }}
-            ) as begin_on,
+            windows.window_days,
+            windows.evaluation_days
+        from cohort_changes
+        inner join windows on windows.metric = cohort_changes.metric
+        group by
+            cohort_changes.platform,
+            cohort_changes.merchant_id,
+            cohort_changes.metric,
+            windows.window_days,
+            windows.evaluation_days
+    ),
+
+    series as (
+        select
+            *,
+            row_number() over (
+                order by platform, merchant_id, metric, evaluation_days
+            ) as series_number
+        from named_series
+    ),
+
+    stays as (
+        select
+            series.series_number,
+            cohort_changes.report_date,
+            {{ add_days("cohort_changes.cohort_date", "series.window_days - 1") }} as mature_on,
             {{
                 add_days(
                     "cohort_changes.cohort_date",
-                    "windows.window_days - 1 + windows.evaluation_days",
+                    "series.window_days - 1 + series.evaluation_days",
                 )
-            }} as end_on,
+            }} as leaves_on,
+            {{ add_days("cohort_changes.cohort_date", "series.evaluation_days") }}
+            as leaves_running_on,
             cohort_changes.numerator,
             cohort_changes.adjusted_numerator,
             cohort_changes.denominator
         from cohort_changes
-        inner join windows on windows.metric = cohort_changes.metric
-        union all
+        inner join
+            series
+            on series.platform = cohort_changes.platform
+            and series.merchant_id = cohort_changes.merchant_id
+            and series.metric = cohort_changes.metric
+    ),
+
+    official_stays as (
         select
-            cohort_changes.platform,
-            cohort_changes.merchant_id,
-            cohort_changes.metric,
-            windows.evaluation_days,
-            false as is_official,
-            greatest(cohort_changes.report_date, {{ first_date() }}) as begin_on,
-            {{ add_days("cohort_changes.cohort_date", "windows.evaluation_days") }} as end_on,
-            cohort_changes.numerator,
-            cohort_changes.adjusted_numerator,
-            cohort_changes.denominator
-        from cohort_changes
-        inner join windows on windows.metric = cohort_changes.metric
+            *, greatest(report_date, mature_on, {{ first_date() }}) as begin_on, leaves_on as end_on
+        from stays
+    ),
+
+    running_stays as (
+        select *, greatest(report_date, {{ first_date() }}) as begin_on, leaves_running_on as end_on
+        from stays
     ),
 
     steps as (
-        select *, begin_on as as_of_date, 1 as direction
-        from stays
-        where begin_on < end_on and begin_on <= {{ last_date() }}
-        union all
-        select *, end_on as as_of_date, -1 as direction
-        from stays
-        where begin_on < end_on and end_on <= {{ last_date() }}
+        {% for is_official, stays in [("true", "official_stays"), ("false", "running_stays")] %}
+            {% for as_of_date, direction in [("begin_on", 1), ("end_on", -1)] %}
+                select
+                    series_number,
+                    {{ as_of_date }} as as_of_date,
+                    {{ is_official }} as is_official,
+                    {{ direction }} as direction,
+                    numerator,
+                    adjusted_numerator,
+                    denominator
+                from {{ stays }}
+                where
+                    begin_on < end_on and {{ as_of_date }} <= {{ last_date() }}
+                    {{ "union all" if not loop.last }}
+            {% endfor %} {{ "union all" if not loop.last }}
+        {% endfor %}
     ),
+
+    {% set measures = ["numerator", "adjusted_numerator", "denominator"] %}
 
     daily_steps as (
         select
-            platform,
-            merchant_id,
-            metric,
-            evaluation_days,
+            series_number,
             as_of_date,
-            sum(case when is_official then direction * numerator else 0 end) as numerator,
-            sum(
-                case when is_official then direction * adjusted_numerator else 0 end
-            ) as adjusted_numerator,
-            sum(case when is_official then direction * denominator else 0 end) as denominator,
-            sum(case when is_official then 0 else direction * numerator end) as running_numerator,
-            sum(
-                case when is_official then 0 else direction * adjusted_numerator end
-            ) as running_adjusted_numerator,
-            sum(
-                case when is_official then 0 else direction * denominator end
-            ) as running_denominator
+            {% for measure in measures %}
+                sum(
+                    case when is_official then direction * {{ measure }} else 0 end
+                ) as {{ measure }},
+                sum(
+                    case when is_official then 0 else direction * {{ measure }} end
+                ) as running_{{ measure }}
+                {{- "," if not loop.last }}
+            {% endfor %}
         from steps
-        group by platform, merchant_id, metric, evaluation_days, as_of_date
+        group by series_number, as_of_date
     ),
 
     lives as (
-        select platform, merchant_id, metric, evaluation_days, min(as_of_date) as first_evening
+        select series_number, min(as_of_date) as first_evening
         from daily_steps
-        group by platform, merchant_id, metric, evaluation_days
+        group by series_number
     ),
 
     spine as (
-        select
-            lives.platform,
-            lives.merchant_id,
-            lives.metric,
-            lives.evaluation_days,
-            evenings.as_of_date
+        select lives.series_number, evenings.as_of_date
         from lives
         inner join evenings on evenings.as_of_date >= lives.first_evening
     ),
 
     totals as (
         select
-            spine.*,
-            {% for measure in [
-                "numerator",
-                "adjusted_numerator",
-                "denominator",
-                "running_numerator",
-                "running_adjusted_numerator",
-                "running_denominator",
-            ] %}
-                cast(
-                    sum(coalesce(daily_steps.{{ measure }}, 0)) over (
-                        partition by
-                            spine.platform, spine.merchant_id, spine.metric, spine.evaluation_days
-                        order by spine.as_of_date
-                        rows between unbounded preceding and current row
-                    ) as bigint
-                ) as {{ measure }}
+            spine.series_number,
+            spine.as_of_date,
+            {% for measure in measures %}
+                {% for total in [measure, "running_" ~ measure] %}
+                    cast(
+                        sum(coalesce(daily_steps.{{ total }}, 0)) over (
+                            partition by spine.series_number
+                            order by spine.as_of_date
+                            rows between unbounded preceding and current row
+                        ) as bigint
+                    ) as {{ total }}
+                    {{- "," if not loop.last }}
+                {% endfor %}
                 {{- "," if not loop.last }}
             {% endfor %}
         from spine
         left join
             daily_steps
-            on daily_steps.platform = spine.platform
-            and daily_steps.merchant_id = spine.merchant_id
-            and daily_steps.metric = spine.metric
-            and daily_steps.evaluation_days = spine.evaluation_days
+            on daily_steps.series_number = spine.series_number
             and daily_steps.as_of_date = spine.as_of_date
+    ),
+
+    final as (
+        select
+            series.platform,
+            series.merchant_id,
+            series.metric,
+            series.evaluation_days,
+            totals.as_of_date,
+            totals.numerator,
+            totals.adjusted_numerator,
+            totals.denominator,
+            totals.running_numerator,
+            totals.running_adjusted_numerator,
+            totals.running_denominator
+        from totals
+        inner join series on series.series_number = totals.series_number
+        where totals.denominator > 0 or totals.running_denominator > 0
     )
 
 select *
-from totals
-where denominator > 0 or running_denominator > 0
+from final

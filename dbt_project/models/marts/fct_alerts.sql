@@ -17,7 +17,7 @@ with
 
     policies as (select * from {{ ref("dim_policies") }}),
 
-    warnings as (select * from episodes where record_type = 'warning'),
+    warnings as (select *, 'violation' as escalates_to from episodes where record_type = 'warning'),
 
     -- A violation escalates a warning that was open before it.
     openings as (
@@ -30,7 +30,7 @@ with
         from episodes
         left join
             warnings
-            on episodes.record_type = 'violation'
+            on warnings.escalates_to = episodes.record_type
             and warnings.platform = episodes.platform
             and warnings.policy_line = episodes.policy_line
             and warnings.entity_type = episodes.entity_type
@@ -78,7 +78,7 @@ with
             transitions.record_id,
             transitions.record_type,
             transitions.transition,
-            transitions.policy_id,
+            coalesce(evaluations.policy_id, transitions.policy_id) as policy_id,
             transitions.entity_type,
             transitions.entity_id,
             transitions.metric,
@@ -100,7 +100,9 @@ with
             and evaluations.policy_line = transitions.policy_line
             and evaluations.entity_type = transitions.entity_type
             and evaluations.entity_id = transitions.entity_id
-        left join policies on policies.policy_id = transitions.policy_id
+        -- The version in force on that evening: a record outlives the one it opened under.
+        left join
+            policies on policies.policy_id = coalesce(evaluations.policy_id, transitions.policy_id)
         where transitions.alerted_on between {{ first_date() }} and {{ last_date() }}
     )
 
