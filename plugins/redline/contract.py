@@ -157,7 +157,7 @@ ENTITIES: tuple[Entity, ...] = (
         ("order_id", "line_no"),
         (
             _id("order_id"),
-            Column("line_no", "integer", required=True),
+            Column("line_no", "integer", required=True, at_least=0),
             _id("product_id"),
             Column("quantity", "integer", required=True, at_least=0),
             Column("unit_price", "money", required=True, at_least=0),

@@ -1,0 +1,103 @@
+# `make` alone lists the targets; a line with two hashes describes one.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.9
+
+# Addresses hold `&`, `?` and `$$`: they go to the shell as environment, never as text of a recipe.
+override SOURCE := $(value SOURCE)
+override START := $(value START)
+override END := $(value END)
+override FROM := $(value FROM)
+export SOURCE START END FROM
+override ORDERS := $(value ORDERS)
+override MERCHANTS := $(value MERCHANTS)
+override DAYS := $(value DAYS)
+export ORDERS MERCHANTS DAYS
+
+export PYTHONPATH := $(CURDIR)/plugins
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- what a person runs -----------------------------------------------------------------------
+
+.PHONY: run
+run: $(VENV)/.installed ## run the daily job [SOURCE=address START=date END=date]
+	@$(BIN)/python -m redline.run --source "$$SOURCE" --start "$$START" --end "$$END"
+
+.PHONY: restate
+restate: $(VENV)/.installed ## rewrite published dates from one on: FROM=date [SOURCE=address]
+	@if [ -z "$$FROM" ]; then echo "Error: no date (FROM): make restate FROM=2026-03-01"; exit 1; fi
+	@$(BIN)/python -m redline.run --source "$$SOURCE" --restate-from "$$FROM"
+
+.PHONY: serve
+serve: $(VENV)/.installed ## start Airflow here, with its web page and REST API [SOURCE=address]
+	@$(BIN)/python -m redline.serve --source "$$SOURCE"
+
+.PHONY: check-source
+check-source: $(VENV)/.installed ## hold a source against the contract, without a run: SOURCE=address
+	@$(BIN)/python -m redline.check_source "$$SOURCE" $${START:+"$$START"} $${END:+"$$END"}
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n]
+	@$(BIN)/python -m benchmarks.bench
+
+# --- what a developer runs ---------------------------------------------------------------------
+
+.PHONY: test
+test: lint dbt-check ## everything: lint, types, the dbt project, all tests
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## style and types, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@MYPYPATH=plugins $(BIN)/mypy --strict plugins
+	@$(BIN)/sqlfmt --check --no-progressbar dbt_project
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## put Python and SQL into their style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/sqlfmt --no-progressbar dbt_project
+
+.PHONY: dbt-check
+dbt-check: $(VENV)/.installed-dev ## parse the dbt project, warnings being errors
+	@$(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
+	  --project-dir dbt_project --profiles-dir dbt_project --target-path "$$(mktemp -d)"
+
+# --- the environment ---------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(VENV)/.installed-dev ## make the virtual environment with all that development needs
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "Error: $(PYTHON) is not Python 3.11 to 3.13: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "Making the virtual environment in $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.installed: requirements.txt | $(UV)
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing what development needs ..."
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: clean
+clean: ## remove caches and the virtual environment; the home stays
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dbt_project/target dbt_project/logs
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

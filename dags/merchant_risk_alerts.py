@@ -1,0 +1,55 @@
+"""
+### merchant_risk_alerts
+
+Writes the alerts of a published evening, one JSON Lines file per evening, below `alerts/` in
+`REDLINE_HOME`.
+
+**Runs** whenever `merchant_risk_daily` announces the asset `redline_marts`. To write the alerts of
+what is published now once more, trigger it by hand; the same run gives the same file.
+
+**When it fails** the marts are published all the same. The task's log ends with one line: what is
+wrong, where, what to do. Mend that and clear the task: an alert keeps its id, so none is doubled.
+
+**Owner**: risk-data.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import Param, PartitionedAssetTimetable, dag, get_current_context, task
+
+from redline.settings import read_settings
+from redline.tasks import MARTS, RETRIES, announced_run, reported
+
+
+@dag(
+    dag_id="merchant_risk_alerts",
+    doc_md=__doc__,
+    schedule=PartitionedAssetTimetable(assets=MARTS),
+    catchup=False,
+    max_active_runs=1,  # evenings in their order
+    params={
+        "run_id": Param(
+            None,
+            type=["null", "string"],
+            description="Published run; empty: the last one.",
+        )
+    },
+    default_args={"owner": "risk-data", **RETRIES},
+    tags=["redline", "risk"],
+)
+def merchant_risk_alerts() -> None:
+    """Write what the published evening has to say."""
+
+    @task
+    def write_alerts() -> list[str]:
+        from redline.alerts import write_alerts
+
+        with reported("write alerts") as noted:
+            files = write_alerts(read_settings(), announced_run(get_current_context()))
+            noted["files"] = [str(file) for file in files]
+            return noted["files"]
+
+    write_alerts()
+
+
+merchant_risk_alerts()

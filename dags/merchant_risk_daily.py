@@ -1,0 +1,157 @@
+"""
+### merchant_risk_daily
+
+Takes the records of a business date (or a range of dates), builds the marts on top of the last
+published ones and publishes them if both gates let them pass.
+
+**Runs** at 02:00 in `REDLINE_TIMEZONE` for the business date that has just ended. A run first takes
+every date since the last published one, so a missed night needs nothing from you. To run a range,
+trigger it with `{"start_date": "2026-03-01", "end_date": "2026-03-31"}`; to rewrite closed dates,
+with `{"restate_from": "2026-03-01"}` (no alerts are sent for those).
+
+**When it fails** the failed task's log ends with one line: what is wrong, where, what to do.
+Nothing has been published; yesterday's marts and alerts stand.
+
+| task | usual cause | what to do |
+|---|---|---|
+| `plan` | a date, the time zone or the connection `marketplace` | correct it, trigger again |
+| `extract_*` | a file is missing, cut short, of another header | have it delivered, clear it |
+| `validate_intake` | too many bad rows | open the Data Docs, mend the source, clear the run |
+| `transform` | a dbt model or test | read the log, fix it, clear the task |
+| `validate_publication` | the marts do not add up | open the Data Docs; do not publish by hand |
+| any | disk full, another run at work | retried by itself; then free the disk, clear the task |
+
+A task that was killed half-way is simply cleared: every stage writes aside and renames.
+
+**Owner**: risk-data. **Writes**: everything below `REDLINE_HOME`. **Announces**: the asset
+`redline_marts`, for which `merchant_risk_alerts` waits.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import (
+    CronPartitionTimetable,
+    Param,
+    chain,
+    dag,
+    get_current_context,
+    task,
+)
+
+from redline import contract
+from redline.settings import read_settings
+from redline.tasks import (
+    MARTS,
+    RETRIES,
+    WRITER_POOL,
+    Report,
+    perform,
+    reported,
+    requested_dates,
+    source_address,
+)
+
+
+def _date(description: str) -> Param:
+    return Param(None, type=["null", "string"], format="date", description=description)
+
+
+@dag(
+    dag_id="merchant_risk_daily",
+    doc_md=__doc__,
+    schedule=CronPartitionTimetable(
+        "0 2 * * *",
+        timezone=read_settings().timezone,
+        run_offset=-1,  # at 02:00 the date that has just ended is due, not the one that began
+        key_format="%Y-%m-%d",
+    ),
+    catchup=False,  # one run takes all dates since the last published one
+    max_active_runs=1,  # DuckDB has one writer, and each run builds on what the last one published
+    params={
+        "start_date": _date("First business date; empty: the run's own date."),
+        "end_date": _date("Last business date, included; empty: the same as start_date."),
+        "restate_from": _date("Rewrite closed dates from this one on; sends no alerts."),
+    },
+    default_args={"owner": "risk-data", **RETRIES},
+    tags=["redline", "risk"],
+)
+def merchant_risk_daily() -> None:
+    """Extract, check, transform, check again, publish."""
+
+    @task
+    def plan() -> str:
+        from redline import lock, planning
+
+        with reported("plan") as noted:
+            settings, context = read_settings(), get_current_context()
+            start, end = requested_dates(context, settings.timezone)
+            restate_from = context["params"].get("restate_from")
+            planning.prepare_home(settings)
+            with lock.hold(settings.home, "planning"):
+                made = planning.make_plan(
+                    settings,
+                    source_address(),
+                    start,
+                    end,
+                    context["dag_run"].run_id,
+                    planning.read_date(restate_from, "restate_from") if restate_from else None,
+                )
+            noted["run_id"] = made.run_id
+            return made.run_id
+
+    def extract(entity: str, planned: str) -> Report:
+        from redline.landing import land
+
+        return perform(
+            f"extract {entity}",
+            lambda plan, settings: land(plan, settings, entity),
+            planned,
+        )
+
+    @task(pool=WRITER_POOL)
+    def validate_intake(planned: str) -> Report:
+        from redline.validation import validate_intake
+
+        return perform("validate intake", validate_intake, planned)
+
+    @task(pool=WRITER_POOL)
+    def transform(planned: str) -> Report:
+        from redline.transform import transform
+
+        return perform("transform", transform, planned)
+
+    @task(pool=WRITER_POOL)
+    def validate_publication(planned: str) -> Report:
+        from redline.validation import validate_publication
+
+        return perform("validate publication", validate_publication, planned)
+
+    @task(pool=WRITER_POOL, outlets=[MARTS])
+    def publish(planned: str) -> Report:
+        from redline.publish import publish, published_state
+
+        report = perform("publish", publish, planned)
+        state = published_state(read_settings().home)
+        if state is not None:
+            event = get_current_context()["outlet_events"][MARTS]
+            event.extra = {"run_id": state.run_id}
+            # Airflow wakes a waiting DAG either by events with a partition or by events without, so
+            # a range run, which has no partition of its own, names the published evening as one.
+            event.add_partitions(max(state.as_of.values()).isoformat())
+        return report
+
+    run = plan()
+    extracts = [
+        task(task_id=f"extract_{entity.name}")(extract)(entity.name, run)
+        for entity in contract.ENTITIES
+    ]
+    chain(
+        extracts,
+        validate_intake(run),
+        transform(run),
+        validate_publication(run),
+        publish(run),
+    )
+
+
+merchant_risk_daily()

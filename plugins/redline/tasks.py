@@ -1,0 +1,189 @@
+"""What all tasks of the DAGs share: how a stage is called and how its failure is told to Airflow.
+
+Imported when a DAG file is parsed, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException
+
+from redline import lock, progress
+from redline.errors import BusyError, RedlineError, SettingError
+from redline.plan import Plan, load_plan
+from redline.settings import Settings, read_settings
+
+# The published marts. The daily DAG announces them, whoever reads them may wait for them.
+MARTS = Asset(name="redline_marts", uri="redline://marts")
+
+# DuckDB has one writer: one slot. `make run`, `make serve` and docker-compose.yml make the pool.
+WRITER_POOL = "redline_warehouse"
+WRITER_POOL_SLOTS = 1
+
+CONNECTION = "marketplace"
+_CONNECTION_VARIABLE = "AIRFLOW_CONN_MARKETPLACE"
+
+# Disks and locks get better by waiting; a failed data check does not.
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2.0,
+}
+
+Report = dict[str, Any]
+log = logging.getLogger("redline")
+
+
+def perform(name: str, stage: Callable[[Plan, Settings], Report], run_id: str) -> Report:
+    """Call one stage of a run, holding the home meanwhile.
+
+    Raises:
+        AirflowFailException: what a retry cannot mend (settings, sources, failed checks, mistakes).
+        BusyError, OSError, duckdb.IOException: what it can.
+    """
+    settings = read_settings()
+    with reported(name, settings.home.runs / run_id) as noted:
+        plan = _with_password(load_plan(settings.home, run_id))
+        with lock.hold(settings.home, f"{name} of {run_id}", shared=name.startswith("extract")):
+            _refuse_if_overtaken(plan, settings)
+            report = stage(plan, settings)
+            noted["report"] = report
+            return report
+
+
+@contextmanager
+def reported(name: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Note how a stage fares; sort its errors into those to be retried and the rest.
+
+    Yields a dict: what the block puts into it is noted when the stage is done. A failure is noted
+    as one line in the log, in the progress file and as `error.json` in `folder`.
+    """
+    progress.note(name, "started")
+    noted: dict[str, Any] = {}
+    try:
+        yield noted
+    except Exception as error:
+        told = _tell(error)
+        log.error("%s failed: %s", name, told["line"])
+        progress.note(name, "failed", error=told)
+        if folder is not None and folder.is_dir():
+            (folder / "error.json").write_text(json.dumps({"stage": name, **told}, indent=2))
+        if _gets_better_by_waiting(error):
+            raise
+        raise AirflowFailException(told["line"]) from error
+    progress.note(name, "done", **noted)
+
+
+def _tell(error: Exception) -> dict[str, str]:
+    if isinstance(error, RedlineError):
+        return {
+            "kind": type(error).__name__,
+            "what": error.what,
+            "where": error.where,
+            "todo": error.todo,
+            "line": str(error),
+        }
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return {"kind": type(error).__name__, "line": line}
+
+
+def _gets_better_by_waiting(error: Exception) -> bool:
+    if isinstance(error, RedlineError):
+        return isinstance(error, BusyError)
+    # By name: DuckDB need not be imported to know that it was not DuckDB.
+    is_duckdb_io = type(error).__name__ == "IOException" and "duckdb" in type(error).__module__
+    return is_duckdb_io or isinstance(error, OSError)
+
+
+def _refuse_if_overtaken(plan: Plan, settings: Settings) -> None:
+    """A plan is made on top of a published run; another run may have published since."""
+    from redline.planning import published
+
+    _, current = published(settings.home, plan.platform)
+    if current not in (plan.base_run, plan.run_id):
+        raise SettingError(
+            f"run {current} was published after this run was planned",
+            f"run {plan.run_id}",
+            "clear the whole DAG run, or trigger a new one: it will be planned on top of it",
+        )
+
+
+def requested_dates(context: Mapping[str, Any], timezone: str) -> tuple[date, date]:
+    """The dates a DAG run is for: its partition's, else its parameters', else its interval's.
+
+    Raises:
+        SettingError: a date that cannot be read.
+    """
+    from redline.planning import last_complete_date, read_date
+
+    dag_run = context["dag_run"]
+    if key := getattr(dag_run, "partition_key", None):
+        day = read_date(str(key)[:10], "the run's partition key")
+        return day, day
+
+    params = context.get("params") or {}
+    start, end = params.get("start_date"), params.get("end_date")
+    start, end = (
+        start or params.get("restate_from") or end,
+        end or start or params.get("restate_from"),
+    )
+    if start and end:
+        return read_date(str(start), "start_date"), read_date(str(end), "end_date")
+
+    moment: datetime = getattr(dag_run, "data_interval_end", None) or dag_run.run_after
+    day = last_complete_date(moment, timezone)
+    return day, day
+
+
+def source_address() -> str:
+    """The source's address: the Airflow connection `marketplace`.
+
+    Raises:
+        SettingError: there is no such connection.
+    """
+    # Verbatim where it is plain text: an address that went through a Connection comes back altered.
+    text = os.environ.get(_CONNECTION_VARIABLE, "").strip()
+    if text and not text.startswith("{"):
+        return text
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return str(Connection.get(CONNECTION).get_uri())
+    except AirflowNotFoundException:
+        raise SettingError(
+            "no source is set",
+            f"Airflow connection '{CONNECTION}'",
+            f"set {_CONNECTION_VARIABLE} to an address such as files:///data/marketplace",
+        ) from None
+
+
+def _with_password(plan: Plan) -> Plan:
+    """Put the password back that the saved plan leaves out."""
+    from redline.planning import without_password
+
+    if "***" not in plan.source:
+        return plan
+    address = source_address()
+    return replace(plan, source=address) if without_password(address) == plan.source else plan
+
+
+def announced_run(context: Mapping[str, Any]) -> str | None:
+    """The published run a DAG run is for: its parameter's, else its event's, else None."""
+    if named := (context.get("params") or {}).get("run_id"):
+        return str(named)
+    events = context.get("triggering_asset_events") or {}
+    found = [
+        event.extra.get("run_id") for asset in events for event in events[asset] if event.extra
+    ]
+    return str(found[-1]) if found and found[-1] else None

@@ -1,0 +1,120 @@
+"""The DAG files as Airflow's processor meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from redline import contract
+from redline.settings import PROJECT
+
+# Parsed in a process of its own: this one may have imported anything.
+_PARSE = """
+import json, sys, time
+import airflow.sdk
+from airflow.dag_processing.dagbag import DagBag
+before, began = set(sys.modules), time.process_time()
+bag = DagBag(sys.argv[1])
+print(json.dumps({
+    "errors": bag.import_errors,
+    "dags": sorted(bag.dags),
+    "seconds": time.process_time() - began,
+    "heavy": sorted({"duckdb", "pyarrow", "pandas", "great_expectations", "dbt"}
+                    & {name.partition(".")[0] for name in set(sys.modules) - before}),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed() -> dict[str, Any]:
+    result = subprocess.run(
+        [sys.executable, "-c", _PARSE, str(PROJECT / "dags")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def daily() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(PROJECT / "dags" / "merchant_risk_daily.py").dags["merchant_risk_daily"]
+
+
+def test_the_dags_are_read_without_errors(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+    assert parsed["dags"] == ["merchant_risk_alerts", "merchant_risk_daily"]
+
+
+def test_reading_the_dags_is_quick_and_imports_nothing_heavy(parsed: dict[str, Any]) -> None:
+    assert parsed["heavy"] == []
+    assert parsed["seconds"] < 2
+
+
+def test_the_tasks_follow_the_way_of_the_data(daily: Any) -> None:
+    extracts = {f"extract_{entity.name}" for entity in contract.ENTITIES}
+    downstream = {task.task_id: task.downstream_task_ids for task in daily.tasks}
+    for extract in extracts:
+        assert downstream[extract] == {"validate_intake"}
+    assert extracts <= downstream["plan"]
+    assert downstream["validate_intake"] == {"transform"}
+    assert downstream["transform"] == {"validate_publication"}
+    assert downstream["validate_publication"] == {"publish"}
+    assert downstream["publish"] == set()
+
+
+def test_one_run_and_one_writer_at_a_time(daily: Any) -> None:
+    assert daily.max_active_runs == 1
+    assert daily.catchup is False
+    writers = {task.task_id for task in daily.tasks if task.pool == "redline_warehouse"}
+    assert writers == {"validate_intake", "transform", "validate_publication", "publish"}
+
+
+def test_a_scheduled_run_is_for_the_date_that_has_just_ended(daily: Any) -> None:
+    import pendulum
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = coerce_to_core_timetable(daily.timetable)
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=False)
+    info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
+    local = pendulum.instance(info.run_after).in_timezone("Asia/Shanghai")
+    assert (local.hour, local.minute) == (2, 0)
+    assert info.partition_key == str(local.date() - timedelta(days=1))
+
+
+def test_only_the_daily_dag_announces_the_marts(daily: Any) -> None:
+    announcing = {task.task_id: [asset.name for asset in task.outlets] for task in daily.tasks}
+    assert announcing.pop("publish") == ["redline_marts"]
+    assert not any(announcing.values())
+
+
+def test_every_dag_tells_its_runbook_and_stands_in_the_table(parsed: dict[str, Any]) -> None:
+    table = (PROJECT / "dags" / "README.md").read_text()
+    for dag_id in parsed["dags"]:
+        assert f"[`{dag_id}`]({dag_id}.py)" in table
+        runbook = (PROJECT / "dags" / f"{dag_id}.py").read_text()
+        assert all(word in runbook for word in ("**Runs**", "**When it fails**", "**Owner**"))
+
+
+def test_airflow_imports_no_module_of_the_package_at_start_up() -> None:
+    # Else it would import every one of them, the slow and the optional ones too.
+    code = (
+        "import sys; from airflow.plugins_manager import _get_plugins\n"
+        "plugins, errors = _get_plugins()\n"
+        "ours = [name for name in sys.modules if name.startswith('redline.')]\n"
+        "print([plugin.name for plugin in plugins], errors, ours)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert result.stdout.splitlines()[-1] == "['redline'] {} []"

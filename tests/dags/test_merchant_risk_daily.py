@@ -1,0 +1,132 @@
+"""The daily DAG, driven through Airflow with stand-ins for its stages."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redline import contract
+from redline.errors import BusyError, GateError
+from redline.settings import PROJECT
+from tests.dags.conftest import FIRST, LAST, Stages
+
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+def load(dag_id: str) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(PROJECT / "dags" / f"{dag_id}.py")
+    assert not bag.import_errors
+    return bag.dags[dag_id]
+
+
+def run(conf: dict[str, Any], dag_id: str = "merchant_risk_daily") -> tuple[str, dict[str, Any]]:
+    dag = load(dag_id)
+    for task in dag.tasks:
+        task.retry_delay = timedelta(0)
+        task.retry_exponential_backoff = 0
+    result = dag.test(run_conf=conf)
+    return result.state, {ti.task_id: ti for ti in result.get_task_instances()}
+
+
+def test_a_range_runs_every_stage_in_order(stages: Stages) -> None:
+    state, _ = run({"start_date": str(FIRST), "end_date": str(LAST)})
+    assert state == "success"
+    entities = {f"extract_{entity.name}" for entity in contract.ENTITIES}
+    called = stages.called()
+    assert set(called[: len(entities)]) == entities
+    assert called[len(entities) :] == [
+        "validate_intake",
+        "transform",
+        "validate_publication",
+        "publish",
+    ]
+    plan = stages.calls[-1][1]
+    assert (plan.start, plan.end) == (FIRST, LAST)
+
+
+def test_the_next_run_takes_every_date_since_the_published_one(stages: Stages) -> None:
+    run({"start_date": str(FIRST), "end_date": str(FIRST)})
+    state, _ = run({"start_date": str(LAST), "end_date": str(LAST)})
+    assert state == "success"
+    plan = stages.calls[-1][1]
+    assert (plan.published_through, plan.start, plan.end) == (
+        FIRST,
+        FIRST + timedelta(1),
+        LAST,
+    )
+
+
+def test_a_failed_check_is_not_retried_and_stops_the_run(stages: Stages) -> None:
+    def fail() -> None:
+        raise GateError(
+            "12 % of complaints name no known order",
+            "intake suite, complaints",
+            "mend it",
+        )
+
+    stages.behave("validate_intake", fail)
+    state, tasks = run({"start_date": str(FIRST), "end_date": str(LAST)})
+    assert state == "failed"
+    assert stages.called().count("validate_intake") == 1
+    assert "transform" not in stages.called()
+    assert tasks["publish"].state == "upstream_failed"
+
+
+@pytest.mark.parametrize("error", [BusyError("busy", "run.lock", "wait"), OSError("disk away")])
+def test_what_waiting_mends_is_retried(stages: Stages, error: Exception) -> None:
+    def fail_once() -> None:
+        if stages.called().count("transform") == 1:
+            raise error
+
+    stages.behave("transform", fail_once)
+    state, tasks = run({"start_date": str(FIRST), "end_date": str(LAST)})
+    assert state == "success"
+    assert stages.called().count("transform") == 2
+    assert tasks["transform"].try_number == 2
+
+
+def test_a_failure_is_told_in_one_line_and_kept_beside_the_plan(
+    stages: Stages, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise GateError("sum is off", "publication suite", "open the Data Docs")
+
+    stages.behave("validate_publication", fail)
+    run({"start_date": str(FIRST), "end_date": str(LAST)})
+    (error,) = (tmp_path / "home" / "runs").glob("*/error.json")
+    assert '"line": "sum is off (publication suite): open the Data Docs"' in error.read_text()
+
+
+def test_an_end_before_its_start_is_refused_before_anything_is_read(
+    stages: Stages,
+) -> None:
+    state, tasks = run({"start_date": str(LAST), "end_date": str(FIRST)})
+    assert state == "failed"
+    assert stages.calls == []
+    assert tasks["plan"].try_number == 1
+
+
+def test_without_a_connection_the_run_fails_at_once(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_MARKETPLACE")
+    state, _ = run({"start_date": "2026-01-01"})
+    assert state == "failed"
+    assert stages.calls == []
+    assert "set AIRFLOW_CONN_MARKETPLACE" in capfd.readouterr().out
+
+
+def test_the_alerts_are_those_of_the_run_that_was_asked_for(stages: Stages) -> None:
+    assert (
+        run({"run_id": "20260301T020000-simulator-abcdef"}, "merchant_risk_alerts")[0] == "success"
+    )
+    assert run({}, "merchant_risk_alerts")[0] == "success"
+    assert stages.calls == [
+        ("write_alerts", "20260301T020000-simulator-abcdef"),
+        ("write_alerts", None),
+    ]
