@@ -23,7 +23,10 @@
         categories as (select * from {{ categories }}),
 
         projections as (
-            select * from {{ ref("int_merchant_projections") }} where as_of_date = {{ last_date() }}
+            -- A merchant's prior is the same for every length of window.
+            select distinct platform, merchant_id, category_id, metric, prior_rate
+            from {{ ref("int_merchant_projections") }}
+            where as_of_date = {{ last_date() }}
         ),
 
         factors as (

@@ -1,4 +1,4 @@
--- What a merchant's immature cohorts still have to report, per evening and metric:
+-- What the immature cohorts in a merchant's running window still have to report, per evening:
 -- `expected_orders` is the sum of denominator x (1 - F(age)), to be multiplied by a prior rate.
 with
     cohort_changes as (select * from {{ ref("int_merchant_cohort_changes") }}),
@@ -14,6 +14,8 @@ with
     priors as (select * from {{ ref("int_category_priors") }}),
 
     metrics as (select * from {{ ref("metrics") }}),
+
+    windows as (select * from {{ ref("int_evaluation_windows") }}),
 
     immature as (
         select
@@ -43,6 +45,7 @@ with
             reported.platform,
             reported.merchant_id,
             reported.metric,
+            windows.evaluation_days,
             -- Summed as decimals: the order of a parallel sum of doubles shows in the result.
             cast(
                 sum(
@@ -51,6 +54,10 @@ with
                 ) as double
             ) as expected_orders
         from reported
+        inner join
+            windows
+            on windows.metric = reported.metric
+            and windows.evaluation_days > reported.age_days
         left join
             merchant_spells
             on merchant_spells.platform = reported.platform
@@ -64,32 +71,35 @@ with
             and factors.category_id = coalesce(merchant_spells.category_id, 'unknown')
             and factors.metric = reported.metric
             and factors.age_days = reported.age_days
-        group by reported.as_of_date, reported.platform, reported.merchant_id, reported.metric
+        group by
+            reported.as_of_date,
+            reported.platform,
+            reported.merchant_id,
+            reported.metric,
+            windows.evaluation_days
     ),
 
+    -- The prior weighs what the metric's own window holds, whatever window is projected.
     mature_counts as (
         select
             merchant_windows.as_of_date,
             merchant_windows.platform,
             merchant_windows.merchant_id,
             merchant_windows.metric,
+            merchant_windows.evaluation_days,
             {% for measure in ["numerator", "adjusted_numerator", "denominator"] %}
-                max(
-                    case
-                        when merchant_windows.evaluation_days = metrics.prior_days
-                        then merchant_windows.{{ measure }}
-                        else 0
-                    end
-                ) as {{ measure }}
+                coalesce(prior_windows.{{ measure }}, 0) as {{ measure }}
                 {{- "," if not loop.last }}
             {% endfor %}
         from merchant_windows
         inner join metrics on metrics.metric = merchant_windows.metric
-        group by
-            merchant_windows.as_of_date,
-            merchant_windows.platform,
-            merchant_windows.merchant_id,
-            merchant_windows.metric
+        left join
+            merchant_windows as prior_windows
+            on prior_windows.as_of_date = merchant_windows.as_of_date
+            and prior_windows.platform = merchant_windows.platform
+            and prior_windows.merchant_id = merchant_windows.merchant_id
+            and prior_windows.metric = merchant_windows.metric
+            and prior_windows.evaluation_days = metrics.prior_days
     ),
 
     final as (
@@ -100,6 +110,7 @@ with
             coalesce(merchant_spells.category_id, 'unknown') as category_id,
             coalesce(merchant_spells.status, 'active') as merchant_status,
             mature_counts.metric,
+            mature_counts.evaluation_days,
             coalesce(expected.expected_orders, 0) as expected_orders,
             {% for basis, numerator in [
                 ("raw", "numerator"),
@@ -151,6 +162,7 @@ with
             and expected.platform = mature_counts.platform
             and expected.merchant_id = mature_counts.merchant_id
             and expected.metric = mature_counts.metric
+            and expected.evaluation_days = mature_counts.evaluation_days
         {% for basis in ["raw", "adjusted"] %}
             left join
                 priors as category_{{ basis }}

@@ -86,7 +86,7 @@ with
                 where
                     begin_on < end_on and {{ as_of_date }} <= {{ last_date() }}
                     {{ "union all" if not loop.last }}
-            {% endfor %} {{ "union all" if not loop.last }}
+                {% endfor %} {{ "union all" if not loop.last }}
         {% endfor %}
     ),
 

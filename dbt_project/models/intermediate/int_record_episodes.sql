@@ -3,8 +3,14 @@
 with
     breaches as (select * from {{ ref("int_policy_breaches") }}),
 
+    -- A platform's records are judged on its last evening, whether or not anything was
+    -- evaluated on it.
     evaluated_through as (
-        select platform, max(as_of_date) as as_of_date
+        select
+            platform,
+            case
+                when {{ on_platforms() }} then {{ last_date() }} else max(as_of_date)
+            end as as_of_date
         from {{ ref("fct_policy_evaluations") }}
         group by platform
     ),

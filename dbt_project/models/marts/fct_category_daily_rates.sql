@@ -45,12 +45,38 @@ with
             merchant_rates.is_mature
     ),
 
+    merchant_spells as (
+        select * from {{ ref("int_merchant_spells") }} where end_on <= {{ last_date() }}
+    ),
+
+    -- A category's row also changes when a merchant with orders in the cohort leaves it.
+    departures as (
+        select
+            merchant_rates.platform,
+            merchant_spells.category_id,
+            merchant_rates.metric,
+            merchant_rates.cohort_date,
+            max(merchant_spells.end_on) as left_on
+        from merchant_rates
+        inner join
+            merchant_spells
+            on merchant_spells.platform = merchant_rates.platform
+            and merchant_spells.merchant_id = merchant_rates.merchant_id
+            and merchant_spells.category_id <> merchant_rates.category_id
+            and merchant_spells.end_on > merchant_rates.cohort_date
+        group by
+            merchant_rates.platform,
+            merchant_spells.category_id,
+            merchant_rates.metric,
+            merchant_rates.cohort_date
+    ),
+
     final as (
         select
-            platform,
-            category_id,
-            metric,
-            cohort_date,
+            totals.platform,
+            totals.category_id,
+            totals.metric,
+            totals.cohort_date,
             numerator,
             denominator,
             {{ safe_divide("numerator", "denominator") }} as rate,
@@ -58,8 +84,14 @@ with
             {{ safe_divide("adjusted_numerator", "denominator") }} as adjusted_rate,
             is_mature,
             {{ safe_divide("projected_numerator", "denominator") }} as projected_rate,
-            as_of_date
+            greatest(as_of_date, coalesce(left_on, as_of_date)) as as_of_date
         from totals
+        left join
+            departures
+            on departures.platform = totals.platform
+            and departures.category_id = totals.category_id
+            and departures.metric = totals.metric
+            and departures.cohort_date = totals.cohort_date
     )
 
 select *

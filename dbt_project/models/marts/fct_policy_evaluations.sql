@@ -56,13 +56,14 @@ with
             and policies.on_platform = projections.platform
             and policies.on_category = projections.category_id
             and policies.metric = projections.metric
+            and policies.evaluation_days = projections.evaluation_days
         inner join
             merchant_windows
             on merchant_windows.as_of_date = projections.as_of_date
             and merchant_windows.platform = projections.platform
             and merchant_windows.merchant_id = projections.merchant_id
             and merchant_windows.metric = projections.metric
-            and merchant_windows.evaluation_days = policies.evaluation_days
+            and merchant_windows.evaluation_days = projections.evaluation_days
     ),
 
     measured as (
