@@ -1,0 +1,1 @@
+"""The two gates' suites, as code: every expectation, its limit, severity and owner."""
