@@ -17,31 +17,39 @@ with
 
     policies as (select * from {{ ref("dim_policies") }}),
 
-    warnings as (select *, 'violation' as escalates_to from episodes where record_type = 'warning'),
+    warnings as (
+        select *, coalesce(closed_on, {{ end_of_time() }}) as open_until
+        from episodes
+        where record_type = 'warning'
+    ),
 
-    -- A violation escalates a warning that was open before it.
+    violations as (select * from episodes where record_type = 'violation'),
+
     openings as (
+        select record_id, 'opened' as transition, opened_on as alerted_on
+        from warnings
+        union all
+        -- A violation escalates a warning that was open before it.
         select
-            episodes.*,
+            violations.record_id,
             case
                 when warnings.record_id is not null then 'escalated' else 'opened'
             end as transition,
-            episodes.opened_on as alerted_on
-        from episodes
+            violations.opened_on as alerted_on
+        from violations
         left join
             warnings
-            on warnings.escalates_to = episodes.record_type
-            and warnings.platform = episodes.platform
-            and warnings.policy_line = episodes.policy_line
-            and warnings.entity_type = episodes.entity_type
-            and warnings.entity_id = episodes.entity_id
-            and warnings.opened_on < episodes.opened_on
-            and coalesce(warnings.closed_on > episodes.opened_on, true)
+            on warnings.platform = violations.platform
+            and warnings.policy_line = violations.policy_line
+            and warnings.entity_type = violations.entity_type
+            and warnings.entity_id = violations.entity_id
+            and warnings.opened_on < violations.opened_on
+            and warnings.open_until > violations.opened_on
     ),
 
     -- A violation whose appeal was upheld is silent until it closes.
     resolutions as (
-        select episodes.*, 'resolved' as transition, episodes.closed_on as alerted_on
+        select episodes.record_id, 'resolved' as transition, episodes.closed_on as alerted_on
         from episodes
         left join
             appeals
@@ -50,12 +58,19 @@ with
         where episodes.closed_on is not null and not coalesce(appeals.decision = 'upheld', false)
     ),
 
-    transitions as (
+    alerted as (
         select *
         from openings
         union all
         select *
         from resolutions
+    ),
+
+    transitions as (
+        select episodes.*, alerted.transition, alerted.alerted_on
+        from alerted
+        inner join episodes on episodes.record_id = alerted.record_id
+        where alerted.alerted_on between {{ first_date() }} and {{ last_date() }}
     ),
 
     final as (
@@ -103,7 +118,6 @@ with
         -- The version in force on that evening: a record outlives the one it opened under.
         left join
             policies on policies.policy_id = coalesce(evaluations.policy_id, transitions.policy_id)
-        where transitions.alerted_on between {{ first_date() }} and {{ last_date() }}
     )
 
 select *
