@@ -26,7 +26,7 @@ class Plan:
         platform: whose records.
         source: the source's address.
         requested_start, requested_end: the business dates that were asked for, inclusive.
-        published_through: the platform's last published date when the run began, None before the first.
+        published_through: the platform's last published date when the run began, or None.
         base_run: the published run that this one builds on, None before the first.
         start, end: the open report dates this run takes, inclusive; `start > end` when every date
             asked for is closed. `start` is the day after `published_through` where there is one.

@@ -71,7 +71,7 @@ class Settings:
         home: where everything is written (`REDLINE_HOME`).
         timezone: the business time zone, an IANA name (`REDLINE_TIMEZONE`).
         policies: names of the activated policy packs (`REDLINE_POLICIES`).
-        horizon_days: versions of orders whose cohorts are older are refused (`REDLINE_HORIZON_DAYS`).
+        horizon_days: orders whose cohorts are older are refused (`REDLINE_HORIZON_DAYS`).
         kept_runs: how many published runs stay on disk (`REDLINE_KEPT_RUNS`).
         pseudonym_key: the HMAC key, or None for the key file in home (`REDLINE_PSEUDONYM_KEY`).
     """

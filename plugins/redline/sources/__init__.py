@@ -61,7 +61,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:
-        """Something that changes when what it has for the date changes, cheap to ask; None: unknown."""
+        """What changes when the date's records change, cheap to ask; None if that is unknown."""
         ...
 
 

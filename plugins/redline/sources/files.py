@@ -115,7 +115,7 @@ class FilesSource:
         marks = []
         for suffix in FORMATS:
             try:
-                status = os.stat(self.root / entity.name / f"{day}.{suffix}")
+                status = (self.root / entity.name / f"{day}.{suffix}").stat()
             except OSError:
                 continue
             marks.append(f"{suffix}:{status.st_size}:{status.st_mtime_ns}")
@@ -178,7 +178,7 @@ class FilesSource:
         raise SourceError(
             f"no file of {entity.name} for {missing[0]}{more}",
             str(self.root / entity.name / f"{missing[0]}.{{{','.join(FORMATS)}}}"),
-            "deliver it (a date without rows is a file with its header only), or ask for other dates",
+            "deliver it (without rows: a file with its header only), or ask for other dates",
         )
 
 
@@ -313,7 +313,7 @@ def _refuse_missing_columns(entity: Entity, file: DatedFile, columns: Sequence[s
         missing = _absent_keys(file.path, missing) if columns else []
     if missing:
         raise SourceError(
-            f"{entity.name} without the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+            f"{entity.name} without the column{'s'[: len(missing) - 1]} {', '.join(missing)}",
             str(file.path),
             f"expected {', '.join(required)}; found {', '.join(columns)}"
             + (" (fields are separated by commas)" if len(columns) == 1 else ""),

@@ -360,7 +360,8 @@ MAPPINGS = {
             amount::decimal(18, 2) as amount,
             'full' as kind,
             'order_canceled' as reason_code,
-            if(ship_by_at is null or shipped_at <= ship_by_at, 'unknown', 'merchant') as fault_party,
+            if(ship_by_at is null or shipped_at <= ship_by_at, 'unknown', 'merchant')
+                as fault_party,
             'approved' as status,
             -- greatest leaves nulls out: without items there is no deadline
             greatest(ship_by_at, paid_at) as updated_at,

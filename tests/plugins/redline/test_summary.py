@@ -20,20 +20,26 @@ FEB, MARCH = partial(date, 2026, 2), partial(date, 2026, 3)
         (
             [(FEB(20), FEB(20), 2), (MARCH(1), FEB(21), 3), (MARCH(1), FEB(23), 1)],
             FEB(23),
-            "6 complaints on cohorts 2026-02-20..23, most (3) on 2026-02-21; "
-            "since yesterday +4 reported on cohorts 2026-02-21..23",
+            (
+                "6 complaints on cohorts 2026-02-20..23, most (3) on 2026-02-21; "
+                "since yesterday +4 reported on cohorts 2026-02-21..23"
+            ),
         ),
         (
             [(FEB(20), FEB(20), 2), (MARCH(1), FEB(20), -1)],
             FEB(23),
-            "1 complaint on cohort 2026-02-20; "
-            "since yesterday -1 withdrawn or corrected on cohort 2026-02-20",
+            (
+                "1 complaint on cohort 2026-02-20; "
+                "since yesterday -1 withdrawn or corrected on cohort 2026-02-20"
+            ),
         ),
         (
             [(FEB(20), FEB(20), 2), (FEB(24), FEB(23), 3)],
             FEB(23),
-            "5 complaints on cohorts 2026-02-20..23, most (3) on 2026-02-23; "
-            "cohort 2026-02-23 became final today with 3",
+            (
+                "5 complaints on cohorts 2026-02-20..23, most (3) on 2026-02-23; "
+                "cohort 2026-02-23 became final today with 3"
+            ),
         ),
         (
             [(FEB(25), FEB(20), 2)],

@@ -37,7 +37,7 @@ def instant_macro(start: date, first_day: int, last_day: int, timezone: str) -> 
 def _spans(
     start: date, first_day: int, last_day: int, timezone: str
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Runs of days with one offset: first day, day after the last, UTC second of midnight, length."""
+    """Runs of days with one offset: first day, day after, UTC second of midnight, length."""
     midnights = [
         _midnight(start + timedelta(days=d), timezone) for d in range(first_day, last_day + 2)
     ]

@@ -132,7 +132,10 @@ def test_any_text_in_any_column_order_comes_back_as_it_was_written(
 
 def test_json_values_of_any_kind_arrive_as_text(tmp_path: Path) -> None:
     lines = [
-        '{"order_id": "o1", "line_no": 1, "product_id": null, "quantity": true, "unit_price": 12.34}',
+        (
+            '{"order_id": "o1", "line_no": 1, "product_id": null,'
+            ' "quantity": true, "unit_price": 12.34}'
+        ),
         "",
         '{"order_id": {"a": 1}, "line_no": 9007199254740993, "product_id": "p"}',
     ]

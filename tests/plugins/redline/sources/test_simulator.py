@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+
 from redline.contract import ENTITIES, SQL_TYPES, entity
 from redline.errors import SourceError
 from redline.settings import PROJECT
@@ -67,7 +68,8 @@ def market(
             ("merchants", "merchant_id"),
         ):
             connection.execute(
-                f"create table {name}_now as from {name} where {key} is not null qualify row_number()"
+                f"create table {name}_now as from {name} where {key} is not null"
+                " qualify row_number()"
                 f" over (partition by {key} order by updated_at desc, report_date desc) = 1"
             )
         yield connection
@@ -177,7 +179,9 @@ def test_days_are_those_of_the_business_time_zone(
     address = "simulator://?merchants=60&days=20&start=2026-03-01"
     orders = rows(address, "orders", date(2026, 3, 1), date(2026, 3, 20))
     query = """
-        select report_date = ((updated_at at time zone 'UTC') at time zone ?)::date as on_time, count(*)
+        select
+            report_date = ((updated_at at time zone 'UTC') at time zone ?)::date as on_time,
+            count(*)
         from orders group by all
     """
     counts = dict(duckdb.execute(query, [timezone]).fetchall())
@@ -225,7 +229,10 @@ def test_records_arrive_late_out_of_order_corrected_withdrawn_and_faulty(
     assert one(market, older) > 0
     for column in ("paid_at", "amount", "merchant_id"):
         sound = "amount >= 0 and merchant_id is not null and status = 'active'"
-        changed = f"select order_id from orders where {sound} group by all having count(distinct {column}) > 1"
+        changed = (
+            f"select order_id from orders where {sound}"
+            f" group by all having count(distinct {column}) > 1"
+        )
         assert one(market, f"select count(*) from ({changed})") > 0, column
     for name, status in (
         ("complaints", "withdrawn"),
@@ -267,7 +274,10 @@ def test_some_events_are_reported_before_their_order(
 ) -> None:
     orders = "select order_id, min(report_date) as known from orders group by all"
     for name in ("refunds", "reviews"):
-        early = f"select count(*) from {name} join ({orders}) using (order_id) where report_date < known"
+        early = (
+            f"select count(*) from {name} join ({orders}) using (order_id)"
+            " where report_date < known"
+        )
         assert one(market, early) > 0, name
 
 
@@ -280,7 +290,8 @@ def test_each_version_of_an_order_brings_its_whole_set_of_lines(
             select order_id, report_date, any_value(amount) as amount from orders
             where amount >= 0 group by all
         ) left join (
-            select order_id, report_date, sum(quantity * unit_price) as lines, max(line_no) <= 5 as few
+            select order_id, report_date, sum(quantity * unit_price) as lines,
+                max(line_no) <= 5 as few
             from (select distinct * from order_items) group by all
         ) using (order_id, report_date)
         where lines is null or not few or amount <> lines
@@ -289,7 +300,8 @@ def test_each_version_of_an_order_brings_its_whole_set_of_lines(
     fewer = """
         select count(*) from (
             select order_id from (
-                select order_id, report_date, count(distinct line_no) as lines from order_items group by all
+                select order_id, report_date, count(distinct line_no) as lines
+                from order_items group by all
             ) group by all having count(distinct lines) > 1
         )
     """
@@ -302,7 +314,8 @@ def test_sizes_are_heavy_tailed_and_events_have_their_shares(
     sizes = [
         n
         for (n,) in market.execute(
-            "select count(*) as n from orders_now where merchant_id is not null group by merchant_id order by n"
+            "select count(*) as n from orders_now where merchant_id is not null"
+            " group by merchant_id order by n"
         ).fetchall()
     ]
     assert sizes[0] < 20
