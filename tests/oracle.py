@@ -1,0 +1,442 @@
+"""The definitions of the design's first two sections, followed literally in plain Python.
+
+The tests hold the product against this page. It shares no code or SQL with the product, keeps no
+state between evenings and prefers the obvious to the fast: every answer is counted anew from the
+newest versions known on the evening that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from functools import cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+W = 7  # the window of every official rate, in calendar days; the cohort date is day 1
+ONE_DAY = timedelta(days=1)
+SHIP_WITHIN = timedelta(hours=72)  # the deadline of an order that states none
+
+
+class Version(NamedTuple):
+    """One clean record as it was landed: the contract's columns, times as naive UTC."""
+
+    report_date: date
+    source_date: date
+    record: Mapping[str, Any]
+
+
+class ReasonCode(NamedTuple):
+    """Whose fault a reason code states, from a report date on; platform may be `*`."""
+
+    platform: str
+    reason_code: str
+    effective_from: date
+    fault_party: str
+
+
+@dataclass(frozen=True)
+class History:
+    """All that one platform ever delivered: entity -> record id -> its versions, in any order.
+
+    Order lines are kept under their order's id.
+    """
+
+    platform: str
+    timezone: str
+    versions: Mapping[str, Mapping[str, Sequence[Version]]]
+    reason_codes: Sequence[ReasonCode] = field(default=())
+
+
+# --- what is known on an evening ------------------------------------------------------------
+
+
+@cache
+def business_date(moment: datetime, timezone: str) -> date:
+    """The calendar date of a UTC moment in the business time zone."""
+    return moment.replace(tzinfo=UTC).astimezone(ZoneInfo(timezone)).date()
+
+
+def newest(versions: Iterable[Version], evening: date) -> Version | None:
+    """Of the versions landed by the evening, the one updated last (ties: landed last)."""
+    known = [version for version in versions if version.report_date <= evening]
+    return max(
+        known, key=lambda v: (v.record["updated_at"], v.report_date, v.source_date), default=None
+    )
+
+
+def newest_of(history: History, entity: str, evening: date) -> dict[str, Version]:
+    """The newest version of each record of an entity that is known on the evening."""
+    all_newest = {key: newest(vs, evening) for key, vs in history.versions.get(entity, {}).items()}
+    return {key: version for key, version in all_newest.items() if version is not None}
+
+
+def product_of(history: History, order: Version) -> str:
+    """The product under which a version of an order counts: its line of the highest value."""
+    lines = [
+        line.record
+        for line in history.versions.get("order_items", {}).get(order.record["order_id"], ())
+        if (line.report_date, line.source_date) == (order.report_date, order.source_date)
+    ]
+    if not lines:
+        return "unknown"
+    best = min(lines, key=lambda row: (-row["quantity"] * row["unit_price"], row["line_no"]))
+    return str(best["product_id"])
+
+
+def category_of(history: History, merchant_id: str, evening: date) -> str:
+    """A merchant's category as known on the evening."""
+    merchant = newest(history.versions.get("merchants", {}).get(merchant_id, ()), evening)
+    return str(merchant.record["category_id"]) if merchant else "unknown"
+
+
+def is_gone(history: History, merchant_id: str, evening: date) -> bool:
+    """Whether a merchant is known to have closed."""
+    merchant = newest(history.versions.get("merchants", {}).get(merchant_id, ()), evening)
+    return merchant is not None and merchant.record["status"] in ("closed", "deleted")
+
+
+def fault_of(history: History, refund: Mapping[str, Any], evening: date) -> str:
+    """Whose fault a refund is: as stated, else as its reason code means on the evening."""
+    if refund["fault_party"] is not None:
+        return str(refund["fault_party"])
+    in_effect = [
+        row
+        for row in history.reason_codes
+        if row.platform in (history.platform, "*")
+        and row.reason_code == refund["reason_code"]
+        and row.effective_from <= evening
+    ]
+    best = max(in_effect, key=lambda row: (row.platform != "*", row.effective_from), default=None)
+    return best.fault_party if best else "unknown"
+
+
+def overturned(history: History, evening: date) -> set[tuple[str, str]]:
+    """(subject type, subject id) of the events whose last decided appeal is upheld."""
+    last: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for _, _, appeal in newest_of(history, "appeals", evening).values():
+        if appeal["status"] not in ("upheld", "rejected") or appeal["decided_at"] is None:
+            continue
+        if business_date(appeal["decided_at"], history.timezone) > evening:
+            continue
+        subject = (appeal["subject_type"], appeal["subject_id"])
+        rank = (appeal["decided_at"], appeal["appeal_id"])
+        if subject not in last or rank > (last[subject]["decided_at"], last[subject]["appeal_id"]):
+            last[subject] = appeal
+    return {subject for subject, appeal in last.items() if appeal["status"] == "upheld"}
+
+
+class Event(NamedTuple):
+    """An event that counts on an evening; `rating` is 0 unless it is a review."""
+
+    kind: str
+    happened_on: date
+    is_overturned: bool
+    rating: int
+
+
+class KnownOrder(NamedTuple):
+    """An active order as known on an evening, with the events that count.
+
+    `late_on` is the date on which its shipping deadline passed unmet, if it has.
+    """
+
+    merchant_id: str
+    product_id: str
+    paid_on: date | None
+    fulfilled_on: date | None
+    late_on: date | None
+    events: Sequence[Event]
+
+
+_COUNTING = {  # kind -> entity, its time, the statuses in which it counts
+    "complaint": ("complaints", "created_at", {"open", "resolved"}),
+    "review": ("reviews", "created_at", {"visible"}),
+    "refund": ("refunds", "requested_at", {"requested", "approved", "completed"}),
+}
+
+
+def known_orders(history: History, evening: date) -> Iterator[KnownOrder]:
+    """All active orders known on the evening, with what had happened to them by then."""
+
+    def day(moment: datetime) -> date:
+        return business_date(moment, history.timezone)
+
+    upheld = overturned(history, evening)
+    events: defaultdict[str, list[Event]] = defaultdict(list)
+    for kind, (entity, time, statuses) in _COUNTING.items():
+        for key, (_, _, record) in newest_of(history, entity, evening).items():
+            if record["status"] not in statuses or day(record[time]) > evening:
+                continue
+            if kind == "refund" and fault_of(history, record, evening) != "merchant":
+                continue
+            event = Event(kind, day(record[time]), (kind, key) in upheld, record.get("rating", 0))
+            events[record["order_id"]].append(event)
+
+    for order_id, version in newest_of(history, "orders", evening).items():
+        order, late_on = version.record, None
+        if order["status"] != "active":
+            continue
+        if order["paid_at"] is not None:
+            deadline = order["ship_by_at"] or order["paid_at"] + SHIP_WITHIN
+            is_late = order["shipped_at"] is None or order["shipped_at"] > deadline
+            late_on = day(deadline) if is_late and day(deadline) <= evening else None
+        yield KnownOrder(
+            order["merchant_id"],
+            product_of(history, version),
+            order["paid_at"] and day(order["paid_at"]),
+            order["fulfilled_at"] and day(order["fulfilled_at"]),
+            late_on,
+            events[order_id],
+        )
+
+
+# --- the ledger -----------------------------------------------------------------------------
+
+Contribution = tuple[date, str, str, str, str, int]
+"""cohort date, platform, merchant, product, component, lag in days"""
+
+
+def state(history: History, evening: date) -> Counter[Contribution]:
+    """The contributions of the newest versions on D whose cohort and own dates are <= D."""
+    contributions: Counter[Contribution] = Counter()
+    for order in known_orders(history, evening):
+
+        def add(component: str, cohort: date | None, own: date, order: KnownOrder = order) -> None:
+            if cohort is not None and cohort <= evening and own <= evening:
+                who = (history.platform, order.merchant_id, order.product_id)
+                contributions[(cohort, *who, component, (own - cohort).days)] += 1
+
+        if order.paid_on is not None:
+            add("orders_paid", order.paid_on, order.paid_on)
+        if order.fulfilled_on is not None:
+            add("orders_fulfilled", order.fulfilled_on, order.fulfilled_on)
+        if order.late_on is not None:
+            add("late_shipments", order.paid_on, order.late_on)
+        for suffix in ("", "_adjusted"):
+            events = [e for e in order.events if suffix == "" or not e.is_overturned]
+            for event in events:
+                if event.kind == "complaint":
+                    add("complaints" + suffix, order.paid_on, event.happened_on)
+                if event.kind == "review":
+                    add(
+                        f"review_rated_{event.rating}{suffix}",
+                        order.fulfilled_on,
+                        event.happened_on,
+                    )
+            requested = [e.happened_on for e in events if e.kind == "refund"]
+            if requested:
+                add("merchant_fault_return_orders" + suffix, order.paid_on, min(requested))
+    return contributions
+
+
+def ledger(history: History, days: Iterable[date]) -> Counter[tuple[date, *Contribution]]:
+    """The entries of each report date D: state(D) - state(D - 1), and nothing else."""
+    entries: Counter[tuple[date, *Contribution]] = Counter()
+    for day in days:
+        today, yesterday = state(history, day), state(history, day - ONE_DAY)
+        for contribution in today.keys() | yesterday.keys():
+            if today[contribution] != yesterday[contribution]:
+                entries[(day, *contribution)] = today[contribution] - yesterday[contribution]
+    return entries
+
+
+# --- the rates ------------------------------------------------------------------------------
+
+
+class Rate(NamedTuple):
+    """A rate of one cohort as of an evening."""
+
+    numerator: int
+    denominator: int
+    adjusted_numerator: int
+    is_mature: bool
+
+    @property
+    def rate(self) -> float | None:
+        """Numerator over denominator; null over 0."""
+        return self.numerator / self.denominator if self.denominator else None
+
+    @property
+    def adjusted_rate(self) -> float | None:
+        """The same over events that no appeal has overturned."""
+        return self.adjusted_numerator / self.denominator if self.denominator else None
+
+
+def _complaints(order: KnownOrder, events: Sequence[Event]) -> int:
+    return sum(event.kind == "complaint" for event in events)
+
+
+def _negative_reviews(order: KnownOrder, events: Sequence[Event]) -> int:
+    return sum(event.kind == "review" and event.rating in (1, 2) for event in events)
+
+
+def _is_returned(order: KnownOrder, events: Sequence[Event]) -> int:
+    return int(any(event.kind == "refund" for event in events))
+
+
+METRICS: dict[str, tuple[str, Callable[[KnownOrder, Sequence[Event]], int] | None]] = {
+    "complaint_rate": ("paid_on", _complaints),
+    "negative_review_rate": ("fulfilled_on", _negative_reviews),
+    "merchant_fault_return_rate": ("paid_on", _is_returned),
+    "late_shipment_rate": ("paid_on", None),  # no event: a deadline that passed
+}
+
+
+def rates(
+    history: History, evening: date, who: Callable[[KnownOrder], Any]
+) -> dict[tuple[Any, str, date], Rate]:
+    """(entity, metric, cohort date) -> its rate as of the evening; `who` names an entity."""
+    counts: defaultdict[tuple[Any, str, date], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for order in known_orders(history, evening):
+        for metric, (cohort_field, count) in METRICS.items():
+            cohort: date | None = getattr(order, cohort_field)
+            if cohort is None or cohort > evening:
+                continue
+            last = cohort + timedelta(days=W - 1)
+            if count is None:
+                raw = adjusted = int(order.late_on is not None and order.late_on <= last)
+            else:
+                events = [event for event in order.events if event.happened_on <= last]
+                raw = count(order, events)
+                adjusted = count(order, [event for event in events if not event.is_overturned])
+            row = counts[(who(order), metric, cohort)]
+            row[0] += raw
+            row[1] += 1
+            row[2] += adjusted
+    return {
+        key: Rate(raw, orders, adjusted, evening >= key[2] + timedelta(days=W - 1))
+        for key, (raw, orders, adjusted) in counts.items()
+    }
+
+
+def merchant_rates(history: History, evening: date) -> dict[tuple[Any, str, date], Rate]:
+    """(merchant id, metric, cohort date) -> rate."""
+    return rates(history, evening, lambda order: order.merchant_id)
+
+
+def product_rates(history: History, evening: date) -> dict[tuple[Any, str, date], Rate]:
+    """((merchant id, product id), metric, cohort date) -> rate."""
+    return rates(history, evening, lambda order: (order.merchant_id, order.product_id))
+
+
+def category_rates(history: History, evening: date) -> dict[tuple[Any, str, date], Rate]:
+    """(category of the merchant on the evening, metric, cohort date) -> rate."""
+    return rates(history, evening, lambda order: category_of(history, order.merchant_id, evening))
+
+
+# --- policies -------------------------------------------------------------------------------
+
+
+class Policy(NamedTuple):
+    """What a policy compares; thresholds are fractions."""
+
+    metric: str
+    evaluation_days: int
+    warning_threshold: Fraction
+    violation_threshold: Fraction
+    min_denominator: int = 1
+    max_count: int | None = None
+    comparator: str = ">="
+    basis: str = "adjusted"
+
+
+class Evaluation(NamedTuple):
+    """The official answer of a policy for one entity and evening, before any projection."""
+
+    numerator: int
+    denominator: int
+    status: str
+
+    @property
+    def value(self) -> Fraction | None:
+        """Exact; null over 0."""
+        return Fraction(self.numerator, self.denominator) if self.denominator else None
+
+
+def evaluation(
+    rates_of_evening: Mapping[tuple[Any, str, date], Rate],
+    policy: Policy,
+    entity: Any,
+    evening: date,
+) -> Evaluation | None:
+    """The official value over the mature window and its status; None without any denominator.
+
+    `warning` is said on the official value only: the projection is held against its own formula.
+    """
+    cohorts = {
+        day: r
+        for (who, metric, day), r in rates_of_evening.items()
+        if (who, metric) == (entity, policy.metric)
+    }
+    last = evening - timedelta(days=W - 1)
+    first = last - timedelta(days=policy.evaluation_days - 1)
+    official = [rate for day, rate in cohorts.items() if first <= day <= last]
+    young = [rate for day, rate in cohorts.items() if last < day <= evening]
+    denominator = sum(rate.denominator for rate in official)
+    numerator = sum(
+        r.numerator if policy.basis == "raw" else r.adjusted_numerator for r in official
+    )
+    if denominator == 0:
+        return Evaluation(0, 0, "too_early") if young else None
+
+    def reaches(threshold: Fraction) -> bool:
+        value = Fraction(numerator, denominator)
+        return value > threshold or (value == threshold and policy.comparator == ">=")
+
+    if denominator < policy.min_denominator:
+        if policy.max_count is None:
+            status = "insufficient_data"
+        else:
+            status = "violation" if numerator > policy.max_count else "pass"
+    elif reaches(policy.violation_threshold):
+        status = "violation"
+    elif reaches(policy.warning_threshold):
+        status = "warning"
+    else:
+        status = "pass"
+    return Evaluation(numerator, denominator, status)
+
+
+class Episode(NamedTuple):
+    """A record: open from its first evening at its level to the last of the cooldown."""
+
+    opened_on: date
+    closed_on: date | None
+
+
+class Episodes(NamedTuple):
+    """The records of one entity under one policy line; alerts are (evening, kind, transition)."""
+
+    warnings: list[Episode]
+    violations: list[Episode]
+    alerts: list[tuple[date, str, str]]
+
+
+def episodes(statuses: Mapping[date, str], evenings: Iterable[date], cooldown: int = 3) -> Episodes:
+    """Walk the evenings; one without a status counts as below every level."""
+    open_since: dict[str, date] = {}
+    below = {"warning": 0, "violation": 0}
+    records: dict[str, list[Episode]] = {"warning": [], "violation": []}
+    alerts: list[tuple[date, str, str]] = []
+    for evening in evenings:
+        status = statuses.get(evening)
+        had_warning = "warning" in open_since
+        for kind, levels in (("warning", ("warning", "violation")), ("violation", ("violation",))):
+            if status in levels:
+                below[kind] = 0
+                if kind not in open_since:
+                    open_since[kind] = evening
+                    escalates = kind == "violation" and had_warning
+                    alerts.append((evening, kind, "escalated" if escalates else "opened"))
+            elif kind in open_since:
+                below[kind] += 1
+                if below[kind] == cooldown:
+                    records[kind].append(Episode(open_since.pop(kind), evening))
+                    alerts.append((evening, kind, "resolved"))
+    for kind, opened_on in open_since.items():
+        records[kind].append(Episode(opened_on, None))
+    return Episodes(records["warning"], records["violation"], alerts)
