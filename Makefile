@@ -50,7 +50,7 @@ check-source: $(VENV)/.installed ## hold a source against the contract, without 
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n]
-	@$(BIN)/python -m benchmarks.bench
+	@$(BIN)/python -m benchmarks.run
 
 # --- what a developer runs ---------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""How fast the transform is, and how far from the limit."""
