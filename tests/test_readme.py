@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redline import airflow_env, lock, progress
+from redline import airflow_env, lock, progress, transform
 from redline.settings import PROJECT, read_settings
 
 README = PROJECT / "README.md"
@@ -15,8 +15,8 @@ README = PROJECT / "README.md"
 # One row per setting: | `NAME` | `default` or a word for none | what it is |
 SETTING = re.compile(r"^\| `(REDLINE_[A-Z_]+)` \| ([^|]*) \| [^|]+ \|$", re.MULTILINE)
 
-# A run tells its own tasks where they report; nobody sets these.
-INTERNAL = {lock.VARIABLE, progress.VARIABLE}
+# A run tells these to its own processes; nobody sets them.
+INTERNAL = {lock.VARIABLE, progress.VARIABLE, transform.RUN_VARIABLE}
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
-{% macro first_date() -%} cast('{{ var("start_date") }}' as date) {%- endmacro %}
+{% macro first_date() -%} cast('{{ run_value("start_date") }}' as date) {%- endmacro %}
 
-{% macro last_date() -%} cast('{{ var("end_date") }}' as date) {%- endmacro %}
+{% macro last_date() -%} cast('{{ run_value("end_date") }}' as date) {%- endmacro %}
 
-{% macro on_platforms() -%} platform in ('{{ var("platforms") | join("', '") }}') {%- endmacro %}
+{% macro on_platforms() -%}
+    platform in ('{{ run_value("platforms") | join("', '") }}')
+{%- endmacro %}
 
 {% macro in_run(date_column) -%}
     {#- Rows of the platforms and report dates that this run takes. -#}
@@ -19,7 +21,7 @@
         delete from {{ this }}
         where
             {{ on_platforms() }}
-            {% if var("on_top", true) %} and {{ date_column }} >= {{ first_date() }} {% endif %}
+            {% if run_value("on_top") %} and {{ date_column }} >= {{ first_date() }} {% endif %}
     {% endif %}
 {%- endmacro %}
 

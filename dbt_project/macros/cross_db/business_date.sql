@@ -12,7 +12,7 @@
     case
         when {{ timestamp_column }} is null
         then null
-        {% for offset in var("utc_offsets", []) %}
+        {% for offset in run_value("utc_offsets") %}
             when
                 {{ timestamp_column }} >= timestamp '{{ offset.begins_at }}'
                 and {{ timestamp_column }} < timestamp '{{ offset.ends_at }}'

@@ -7,7 +7,7 @@
                 delete from {{ this }}
                 where
                     {{ on_platforms() }}
-                    {% if var('on_top', true) %} and touched_from < {{ first_date() }} {% endif %}
+                    {% if run_value('on_top') %} and touched_from < {{ first_date() }} {% endif %}
             {% endif %}
         """,
     )
@@ -32,7 +32,7 @@ with
     cells as (
         select platform, merchant_id, cohort_date
         from ledger
-        {% if not var("rebuild_rates", false) %}
+        {% if not run_value("rebuild_rates") %}
             where
                 report_date >= {{ first_date() }}
                 or cohort_date > (select {{ add_days(first_date(), "-reach_days") }} from reach)

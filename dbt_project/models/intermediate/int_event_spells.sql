@@ -1,7 +1,7 @@
 with
     events as (select * from {{ ref("int_events_versioned") }} where {{ on_platforms() }}),
 
-    {% if var("on_top", true) %}
+    {% if run_value("on_top") %}
         touched as (select * from {{ ref("int_orders_touched") }}),
 
         touched_keys as (

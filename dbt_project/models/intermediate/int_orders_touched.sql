@@ -51,7 +51,7 @@ with
 
 select *
 from final
-{% if not var("on_top", true) %}
+{% if not run_value("on_top") %}
     -- A run that stands on nothing touches every order, and looks none of them up.
     where 1 = 0
 {% endif %}

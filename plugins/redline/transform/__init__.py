@@ -20,8 +20,12 @@ from redline.business_time import utc_offsets
 from redline.errors import BusyError, RedlineError
 from redline.plan import Plan
 from redline.settings import PROJECT, Settings
+from redline.transform.waiting import list_waiting
 
 DBT_PROJECT = PROJECT / "dbt_project"
+
+# By it the models learn what they run for; see the macro run_value.
+RUN_VARIABLE = "REDLINE_RUN"
 
 # Most timestamps of a run lie within a year of its dates; the rest are looked up in the zone.
 _NEARBY = timedelta(days=366)
@@ -42,11 +46,15 @@ def transform(plan: Plan, settings: Settings) -> dict[str, Any]:
 
     Idempotent: what an earlier attempt left for these dates is deleted first.
 
+    Returns:
+        `models` (seconds by name), `seconds` (their sum) and `waiting`: per entity, how many events
+        wait for their order; also written to the run's folder as `transform.json`.
+
     Raises:
         RedlineError: a model failed; names it and the log that tells more.
         BusyError: another process holds the warehouse.
     """
-    report: dict[str, Any] = {"models": {}, "seconds": 0.0}
+    report: dict[str, Any] = {"models": {}, "seconds": 0.0, "waiting": {}}
     if plan.has_open_dates:
         first_rebuilt = plan.restated_from or plan.start
         on_top = plan.published_through is not None and has_landed_before(
@@ -63,6 +71,7 @@ def transform(plan: Plan, settings: Settings) -> dict[str, Any]:
         report = {
             "models": {model.name: model.seconds for model in models},
             "seconds": round(sum(model.seconds for model in models), 3),
+            "waiting": list_waiting(plan, settings),
         }
     (plan.folder(settings.home) / "transform.json").write_text(json.dumps(report, indent=2))
     return report
@@ -105,12 +114,12 @@ def run_dbt(
         BusyError: another process holds the warehouse.
     """
     folder = settings.home.root / "dbt"
-    variables = {
-        "start_date": start.isoformat(),
-        "end_date": end.isoformat(),
+    # Variables that stay the same from day to day let dbt reuse its parse of the project.
+    variables = {"timezone": settings.timezone, "policies": list(settings.policies)}
+    run = {
+        "start_date": start,
+        "end_date": end,
         "platforms": list(platforms),
-        "timezone": settings.timezone,
-        "policies": list(settings.policies),
         "utc_offsets": [
             asdict(offset)
             for offset in utc_offsets(settings.timezone, start - _NEARBY, end + _NEARBY)
@@ -133,14 +142,16 @@ def run_dbt(
         "--log-path",
         str(settings.home.logs / "dbt"),
         "--vars",
-        json.dumps(variables, default=str),
+        json.dumps(variables),
     ]
-    environment = {**os.environ, "REDLINE_HOME": str(settings.home.root)}
+    environment = {
+        **os.environ,
+        "REDLINE_HOME": str(settings.home.root),
+        RUN_VARIABLE: json.dumps(run, default=str),
+    }
     results = folder / "run_results.json"
     results.unlink(missing_ok=True)
-    finished = subprocess.run(  # noqa: S603  our own command, arguments as a list
-        command, env=environment, capture_output=True, text=True, check=False
-    )
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     models = _read_results(results)
     if finished.returncode != 0:
         raise _failure(models, finished.stdout + finished.stderr, settings)
