@@ -56,7 +56,7 @@ bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n
 
 .PHONY: test
 test: lint dbt-check ## everything: lint, types, the dbt project, all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## style and types, changing nothing

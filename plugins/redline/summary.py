@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -240,6 +241,16 @@ def refused(home: Home, plans: list[Plan]) -> list[tuple[str, int]]:
     return counted.most_common()
 
 
+def waiting(home: Home, plans: list[Plan]) -> dict[str, int]:
+    """Events that still wait for their order after the last of the runs, per entity."""
+    taken = [plan for plan in plans if plan.has_open_dates]
+    if not taken:
+        return {}
+    report = json.loads((taken[-1].folder(home) / "transform.json").read_text())
+    counts: dict[str, int] = report["waiting"]
+    return counts
+
+
 def show(settings: Settings, outcome: Outcome, console: Console) -> None:
     """Print the summary of the runs that an outcome is of."""
     home = settings.home
@@ -345,6 +356,10 @@ def _show_counts(
         more = f" and {len(reasons) - 6} more reasons" if len(reasons) > 6 else ""
         total = sum(rows for _, rows in reasons)
         console.print(f"{total:,} rows in quarantine: {told}{more}.", soft_wrap=True, markup=False)
+    orphans = waiting(home, plans)
+    if orphans:
+        told = ", ".join(f"{entity} {rows:,}" for entity, rows in orphans.items())
+        console.print(f"Events waiting for their order: {told}.", soft_wrap=True)
     for gate, warning in warnings:
         console.print(f"Warning of the {gate} gate: {warning}", soft_wrap=True, markup=False)
 
