@@ -73,8 +73,9 @@ format: $(VENV)/.installed-dev ## put Python and SQL into their style
 
 .PHONY: dbt-check
 dbt-check: $(VENV)/.installed-dev ## parse the dbt project, warnings being errors
-	@$(BIN)/dbt --quiet --warn-error parse --no-partial-parse \
-	  --project-dir dbt_project --profiles-dir dbt_project --target-path "$$(mktemp -d)"
+	@REDLINE_HOME="$$(mktemp -d)" && export REDLINE_HOME && \
+	$(BIN)/dbt --quiet --warn-error parse --no-partial-parse --project-dir dbt_project \
+	  --profiles-dir dbt_project --target-path "$$REDLINE_HOME" --log-path "$$REDLINE_HOME"
 
 # --- the environment ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -130,10 +131,20 @@ SMALL = "simulator://?merchants=8&days=16&seed=5"
 
 
 def published_checksums(home: Path) -> list[tuple[object, ...]]:
+    return ask(home, "select * from marts.published_run order by all")
+
+
+def readme_queries() -> list[str]:
+    queries = re.findall(r"^```sql\n(.*?)^```", (PROJECT / "README.md").read_text(), re.M | re.S)
+    assert len(queries) >= 2
+    return queries
+
+
+def ask(home: Path, query: str) -> list[tuple[object, ...]]:
     import duckdb
 
     with duckdb.connect(str(home / "published" / "redline.duckdb"), read_only=True) as connection:
-        return connection.execute("select * from marts.published_run order by all").fetchall()
+        return connection.execute(query).fetchall()
 
 
 @pytest.mark.timeout(600)
@@ -149,6 +160,9 @@ def test_a_history_and_its_last_day_are_published_and_a_second_run_changes_nothi
     assert str(log) in first.stdout and "[DAG TEST]" in log.read_text()
     assert len(list((home / "published" / "runs").iterdir())) == 2
     assert len(list((home / "alerts").glob("*.jsonl"))) == 16
+
+    for query in readme_queries():
+        ask(home, query)
 
     before, alerts = published_checksums(home), read_all(home / "alerts")
     second = run(home, "--source", SMALL)
