@@ -7,6 +7,7 @@ are made by the gate (`intake.py`, `publication.py`); what is expected of them s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ Severity = Literal["stop", "warn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(ABC):
     """One expectation of a suite.
 
     Attributes:
@@ -39,14 +40,14 @@ class Check:
         return f"{self.table}.{self.name}"
 
     @property
+    @abstractmethod
     def limit(self) -> str:
         """What was allowed, in words."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def failing(self) -> str:
         """A SQL condition that holds on the rows that break the expectation."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
