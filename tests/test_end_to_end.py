@@ -351,6 +351,7 @@ def test_restating_rebuilds_from_a_closed_date_and_sends_no_alerts(
     shop = undisturbed[0].copied_to(tmp_path)
     correct(shop)
     alerts = files(shop.home.alerts)
+    assert shop.checksums() != corrected.checksums()
     result = shop.make_run("--restate-from", str(CORRECTED), airflow=airflow)
     assert result.returncode == 0, result.stdout
     assert f"Restated {PLATFORM} from {CORRECTED} to {NEXT}" in result.stdout

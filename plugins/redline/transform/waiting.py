@@ -6,6 +6,7 @@ they join by themselves. The list is for people, so that an order that never com
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import duckdb
 
 from redline.landing.door import BEYOND_HORIZON
 from redline.landing.partitions import partition, report_dates
-from redline.plan import Plan
+from redline.plan import ONE_DAY, Plan
 from redline.settings import Settings
 
 REASON = "waiting:order"
 FILE = "waiting.parquet"
+MARK = "waiting.json"  # of which evening the lists are
 
 # The entities whose records happen to an order, and what the warehouse calls them.
 _KINDS = {"complaints": "complaint", "reviews": "review", "refunds": "refund"}
@@ -25,7 +27,7 @@ _KINDS = {"complaints": "complaint", "reviews": "review", "refunds": "refund"}
 # The many events are held against the orders first; only of the few left over is it asked whether
 # they have a newer version, and since when they wait.
 _WAITING = """
-    create or replace temp table waiting as
+    create temp table waiting as
     with
         unmatched as (
             select event_kind, event_id, event_key, order_id, valid_from, is_counted
@@ -33,14 +35,14 @@ _WAITING = """
             where platform = $platform
                 and valid_from > $earliest
                 and valid_from <= $as_of
+                and {is_candidate}
                 and not exists (
                     select 1
-                    from intermediate.int_orders_versioned as orders
+                    from {known_orders} as orders
                     where orders.platform = $platform
                         and orders.order_id = events.order_id
-                        and orders.valid_from <= $as_of
+                        and orders.{known_from} <= $as_of
                 )
-                and order_id not in (select unnest($too_old::varchar[]))
         ),
 
         newest as (
@@ -51,22 +53,44 @@ _WAITING = """
                 and valid_from <= $as_of
                 and event_key in (select event_key from unmatched)
             group by event_key
+        ),
+
+        first as (
+            select event_key, order_id, min(valid_from) as since
+            from unmatched
+            group by event_key, order_id
         )
 
     select
         unmatched.event_kind,
         unmatched.event_id as row_key,
         unmatched.order_id,
-        (
-            select min(earlier.valid_from)
-            from unmatched as earlier
-            where earlier.event_key = unmatched.event_key
-                and earlier.order_id = unmatched.order_id
-        ) as since
+        first.since
     from unmatched
     inner join newest using (event_key, valid_from)
+    inner join first using (event_key, order_id)
     where unmatched.is_counted
 """
+
+# From nothing: every event against every order.
+_ALL = {
+    "is_candidate": "true",
+    "known_orders": "intermediate.int_orders_versioned",
+    "known_from": "valid_from",
+}
+# On top of yesterday's list: what waited, and what the run brought. Every order that either of
+# them names and that is known by now was touched by the run, so a day costs what the day brought.
+_ON_TOP = {
+    "is_candidate": """event_key in (
+        select event_key from waited
+        union all
+        select event_key
+        from intermediate.int_events_versioned
+        where platform = $platform and valid_from between $start and $as_of
+    )""",
+    "known_orders": "intermediate.int_order_spells",
+    "known_from": "begin_on",
+}
 
 
 def list_waiting(plan: Plan, settings: Settings) -> dict[str, int]:
@@ -83,24 +107,61 @@ def list_waiting(plan: Plan, settings: Settings) -> dict[str, int]:
     Raises:
         duckdb.IOException: the warehouse is missing, or another process holds it.
     """
-    earliest = plan.end - timedelta(days=settings.horizon_days)
     quarantine = settings.home.quarantine / plan.platform
-    counts: dict[str, int] = {}
+    earliest = plan.end - timedelta(days=settings.horizon_days)
+    values = {"platform": plan.platform, "earliest": earliest, "as_of": plan.end}
+    mark = quarantine / MARK
     with duckdb.connect(str(settings.home.warehouse), read_only=True) as connection:
+        if _stands_on_yesterdays(mark, plan, settings):
+            _load_waited(connection, quarantine)
+            connection.execute(_WAITING.format(**_ON_TOP), {**values, "start": plan.start})
+        else:
+            connection.execute(_WAITING.format(**_ALL), values)
         connection.execute(
-            _WAITING,
-            {
-                "platform": plan.platform,
-                "earliest": earliest,
-                "as_of": plan.end,
-                "too_old": _orders_beyond_horizon(quarantine / "orders", earliest),
-            },
+            "delete from waiting where order_id in (select unnest($too_old::varchar[]))",
+            {"too_old": _orders_beyond_horizon(quarantine / "orders", earliest)},
         )
-        for entity, kind in _KINDS.items():
-            rows = _write(connection, quarantine / entity / FILE, plan, entity, kind)
-            if rows:
-                counts[entity] = rows
-    return counts
+        mark.unlink(missing_ok=True)  # until all lists are of one evening
+        counts = {
+            entity: _write(connection, quarantine / entity / FILE, plan, entity, kind)
+            for entity, kind in _KINDS.items()
+        }
+    _write_mark(mark, plan, settings)
+    return {entity: rows for entity, rows in counts.items() if rows}
+
+
+def _stands_on_yesterdays(mark: Path, plan: Plan, settings: Settings) -> bool:
+    """Whether the lists are those of the evening that the run stands on.
+
+    They are not after an attempt that failed later on, nor for a restatement.
+    """
+    if plan.published_through != plan.start - ONE_DAY or not mark.exists():
+        return False
+    told = json.loads(mark.read_text())
+    return bool(told == _mark(plan.start - ONE_DAY, settings))
+
+
+def _mark(as_of: date, settings: Settings) -> dict[str, str | int]:
+    return {"as_of": as_of.isoformat(), "horizon_days": settings.horizon_days}
+
+
+def _write_mark(path: Path, plan: Plan, settings: Settings) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(json.dumps(_mark(plan.end, settings)))
+    aside.replace(path)
+
+
+def _load_waited(connection: duckdb.DuckDBPyConnection, quarantine: Path) -> None:
+    """Fill `waited` with the events on the lists as they are."""
+    connection.execute("create temp table waited (event_key varchar)")
+    for entity, kind in _KINDS.items():
+        path = quarantine / entity / FILE
+        if path.exists():
+            connection.execute(
+                "insert into waited select $kind || ':' || row_key from read_parquet($path)",
+                {"kind": kind, "path": str(path)},
+            )
 
 
 def _orders_beyond_horizon(folder: Path, earliest: date) -> list[str]:

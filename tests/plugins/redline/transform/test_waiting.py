@@ -35,6 +35,11 @@ def settings(tmp_path: Path) -> Settings:
             "create table intermediate.int_orders_versioned "
             "(platform varchar, order_id varchar, valid_from date)"
         )
+        # Of the orders that a run touched; the stand-in is of all.
+        connection.execute(
+            "create view intermediate.int_order_spells as "
+            "select *, valid_from as begin_on from intermediate.int_orders_versioned"
+        )
         connection.execute(
             "insert into intermediate.int_orders_versioned values "
             "('shop', 'known', $old), ('shop', 'tomorrow', $tomorrow), ('mall', 'theirs', $old)",
@@ -55,8 +60,10 @@ def deliver(settings: Settings, *events: tuple[str, str, int, str, bool]) -> Non
         )
 
 
-def listed(settings: Settings) -> tuple[dict[str, int], list[tuple[Any, ...]]]:
-    plan = Plan("run-1", "shop", "files:///x", TODAY, TODAY, None, None, TODAY, TODAY)
+def listed(
+    settings: Settings, day: date = TODAY, published_through: date | None = None
+) -> tuple[dict[str, int], list[tuple[Any, ...]]]:
+    plan = Plan("run-1", "shop", "files:///x", day, day, published_through, None, day, day)
     counts = list_waiting(plan, settings)
     rows: list[tuple[Any, ...]] = []
     for path in sorted((settings.home.quarantine / "shop").glob("*/waiting.parquet")):
@@ -140,3 +147,54 @@ def test_the_list_is_replaced_whole_and_gone_when_nothing_waits(settings: Settin
         )
     assert listed(settings) == ({}, [])
     assert list(settings.home.quarantine.rglob("waiting.parquet")) == []
+
+
+def test_a_list_on_top_of_yesterdays_is_that_of_a_list_from_nothing(settings: Settings) -> None:
+    yesterday = ago(1)
+    deliver(
+        settings,
+        ("complaint", "stays", 9, "unknown", True),
+        ("complaint", "joins", 9, "tomorrow", True),
+        ("complaint", "ages-out", HORIZON, "unknown", True),
+        ("complaint", "is-withdrawn", 9, "unknown", True),
+        ("complaint", "is-told-again", 9, "unknown", True),
+    )
+    with duckdb.connect(str(settings.home.warehouse)) as connection:
+        connection.execute(
+            "update intermediate.int_orders_versioned set valid_from = $today "
+            "where order_id = 'tomorrow'",
+            {"today": TODAY},
+        )
+    assert listed(settings, yesterday)[0] == {"complaints": 5}
+    deliver(
+        settings,
+        ("complaint", "is-withdrawn", 0, "unknown", False),
+        ("complaint", "is-told-again", 0, "unknown", True),
+        ("review", "new", 0, "unknown", True),
+        ("review", "new-and-joined", 0, "known", True),
+    )
+    on_top = listed(settings, TODAY, published_through=yesterday)
+    assert on_top[1] == [
+        row("complaints", "is-told-again", "unknown", 9),
+        row("complaints", "stays", "unknown", 9),
+        row("reviews", "new", "unknown", 0),
+    ]
+    # The lists are today's now: a second attempt begins from nothing, and ends the same.
+    assert listed(settings, TODAY, published_through=yesterday) == on_top
+
+
+def test_a_failed_attempt_does_not_make_the_next_one_forget(settings: Settings) -> None:
+    yesterday = ago(1)
+    deliver(settings, ("complaint", "c1", 3, "unknown", True))
+    listed(settings, yesterday)
+    with duckdb.connect(str(settings.home.warehouse)) as connection:
+        connection.execute(
+            "insert into intermediate.int_orders_versioned values ('shop', 'unknown', $today)",
+            {"today": TODAY},
+        )
+    assert listed(settings, TODAY, published_through=yesterday) == ({}, [])
+    with duckdb.connect(str(settings.home.warehouse)) as connection:
+        connection.execute(
+            "delete from intermediate.int_orders_versioned where order_id = 'unknown'"
+        )
+    assert listed(settings, TODAY, published_through=yesterday)[0] == {"complaints": 1}
