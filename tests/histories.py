@@ -233,6 +233,13 @@ _CONTENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "decided_at": st.none() | moments(-1, 9) | moments(-1, 9),
     },
 }
+# What appeals are drawn against, by subject type.
+_SUBJECTS = {
+    "complaint": ["c1", "c2"],
+    "review": ["v1", "v2"],
+    "refund": ["r1", "r2"],
+    "violation": ["c1"],
+}
 _LINES = st.lists(
     st.tuples(
         st.integers(1, 4),
@@ -332,6 +339,9 @@ def _versions(
     pools = _CONTENTS[entity]
     if entity in ("complaints", "reviews", "refunds"):
         pools = pools | {"order_id": st.sampled_from([first_fields["order_id"]] * 9 + ["o2"])}
+    if entity == "appeals":  # a corrected appeal may be against another event
+        said, others = first_fields["subject_id"], _SUBJECTS[first_fields["subject_type"]]
+        pools = pools | {"subject_id": st.sampled_from([said, said, *others])}
     rows: dict[tuple[date, datetime], tuple[str, date, date, dict[str, Any]]] = {}
     for number in range(draw(st.integers(1, at_most))):
         if number == 0:  # the plainest beginning: it counts, and early

@@ -19,9 +19,9 @@ with
     evenings as ({{ evenings() }}),
 
     moved_merchants as (
-        select distinct platform, merchant_id
-        from merchant_spells
-        where begin_on between {{ first_date() }} and {{ last_date() }}
+        select platform, merchant_id
+        from {{ ref("int_merchant_categories") }}
+        where category_from between {{ first_date() }} and {{ last_date() }}
     ),
 
     reach as (select max(window_days) as reach_days from metric_parts),

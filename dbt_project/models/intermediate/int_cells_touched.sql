@@ -19,12 +19,12 @@
 with
     ledger as (select * from {{ ref("fct_cohort_ledger") }} where {{ on_platforms() }}),
 
-    merchant_spells as (
-        select * from {{ ref("int_merchant_spells") }} where {{ in_run("begin_on") }}
+    merchants as (
+        select * from {{ ref("int_merchant_categories") }} where {{ in_run("category_from") }}
     ),
 
     products as (
-        select * from {{ ref("int_products_versioned") }} where {{ in_run("valid_from") }}
+        select * from {{ ref("int_product_categories") }} where {{ in_run("category_from") }}
     ),
 
     reach as (select max(window_days) as reach_days from {{ ref("metrics") }}),
@@ -40,9 +40,9 @@ with
             select ledger.platform, ledger.merchant_id, ledger.cohort_date
             from ledger
             inner join
-                merchant_spells
-                on merchant_spells.platform = ledger.platform
-                and merchant_spells.merchant_id = ledger.merchant_id
+                merchants
+                on merchants.platform = ledger.platform
+                and merchants.merchant_id = ledger.merchant_id
             union
             select ledger.platform, ledger.merchant_id, ledger.cohort_date
             from ledger

@@ -9,6 +9,14 @@ with
 
     reason_codes as (select * from {{ ref("int_reason_codes_effective") }}),
 
+    touched_appeals as (
+        select distinct platform, appeal_id
+        from appeals
+        where
+            {{ in_run("valid_from") }}
+            or decided_date between {{ first_date() }} and {{ last_date() }}
+    ),
+
     touched_events as (
         select platform, event_key
         from events
@@ -16,11 +24,13 @@ with
             {{ in_run("valid_from") }}
             or event_date between {{ first_date() }} and {{ last_date() }}
         union
-        select platform, subject_type || ':' || subject_id as event_key
+        -- Every subject of a touched appeal: a corrected one may have moved between events.
+        select appeals.platform, appeals.subject_type || ':' || appeals.subject_id as event_key
         from appeals
-        where
-            {{ in_run("valid_from") }}
-            or decided_date between {{ first_date() }} and {{ last_date() }}
+        inner join
+            touched_appeals
+            on touched_appeals.platform = appeals.platform
+            and touched_appeals.appeal_id = appeals.appeal_id
         union
         select events.platform, events.event_key
         from events

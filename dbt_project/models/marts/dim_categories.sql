@@ -6,19 +6,22 @@ with
     products as (select * from {{ ref("dim_products") }}),
 
     seen as (
-        select category_id
+        select platform, category_id
         from merchants
         union
-        select category_id
+        select platform, category_id
         from products
         union
-        select category_id
-        from categories
+        select merchants.platform, categories.category_id
+        from merchants
+        cross join categories
     ),
 
     final as (
         select
-            seen.category_id, coalesce(categories.category_name, seen.category_id) as category_name
+            seen.platform,
+            seen.category_id,
+            coalesce(categories.category_name, seen.category_id) as category_name
         from seen
         left join categories on categories.category_id = seen.category_id
     )

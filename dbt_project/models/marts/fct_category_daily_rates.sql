@@ -59,6 +59,10 @@ with
             max(merchant_spells.end_on) as left_on
         from merchant_rates
         inner join
+            cohorts
+            on cohorts.platform = merchant_rates.platform
+            and cohorts.cohort_date = merchant_rates.cohort_date
+        inner join
             merchant_spells
             on merchant_spells.platform = merchant_rates.platform
             and merchant_spells.merchant_id = merchant_rates.merchant_id

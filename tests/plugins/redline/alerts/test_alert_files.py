@@ -127,6 +127,49 @@ def test_a_published_run_that_is_no_longer_kept_still_writes_its_alerts(settings
     assert [line["alert_id"] for line in lines(path)] == ["a"]
 
 
+def test_evenings_that_a_killed_run_left_without_a_file_are_made_up_for(settings: Settings) -> None:
+    publish_with_alerts(settings, 0, 0, [("a", 0)])
+    first = write_alerts(settings)
+    was = made_home.fingerprint(settings.home.alerts)
+    publish_with_alerts(settings, 1, 2, [("b", 2)])
+    write_alerts(settings, "unknown")
+    assert made_home.fingerprint(settings.home.alerts) == was
+    publish_with_alerts(settings, 3, 3, [("c", 3)])
+
+    files = write_alerts(settings)
+
+    assert [[line["alert_id"] for line in lines(path)] for path in files] == [[], ["b"], ["c"]]
+    now = made_home.fingerprint(settings.home.alerts)
+    assert {name: now[name] for name in was} == was
+    assert files == sorted(set(settings.home.alerts.glob("*.jsonl")) - set(first))
+    assert write_alerts(settings) == files[-1:]
+    assert made_home.fingerprint(settings.home.alerts) == now
+
+
+def test_another_platforms_file_does_not_hide_an_evening_that_was_never_written(
+    settings: Settings,
+) -> None:
+    publish_with_alerts(settings, 0, 1, [("a", 1)], "sim")
+    other = publish_with_alerts(settings, 0, 1, [("b", 1)], "other")
+    write_alerts(settings, other)
+    write_alerts(settings)
+    assert [line["alert_id"] for line in lines(settings.home.alerts / "2026-03-02.jsonl")] == [
+        "a",
+        "b",
+    ]
+
+
+def test_evenings_are_made_up_for_after_a_restatement_as_they_were_before_it(
+    settings: Settings,
+) -> None:
+    publish_with_alerts(settings, 0, 1, [("a", 0), ("b", 1)])
+    change(settings, "delete from marts.fct_alerts where alert_id = 'b'")
+    day = FIRST + timedelta(days=1)
+    publish(make_plan(settings, "sim", day, day, run_id="re", restated_from=day), settings)
+    files = write_alerts(settings)
+    assert [[line["alert_id"] for line in lines(path)] for path in files] == [["a"], ["b"]]
+
+
 ALERT = {
     "entity_type": "merchant",
     "entity_id": "m1",
