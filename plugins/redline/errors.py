@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
+# What waiting does not mend: someone must change a folder, its rights or its mount.
+_LASTING = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    }
+)
+
 
 class RedlineError(Exception):
     """A failure with a remedy. Its text is one line: what, where, what to do.
@@ -35,3 +52,23 @@ class GateError(RedlineError):
 
 class BusyError(RedlineError):
     """Another run holds the home. Retried: it will finish."""
+
+
+class StorageError(RedlineError):
+    """Storage that failed: a full disk, a lost mount, a locked file. Retried: it may come back."""
+
+
+def system_code(error: Exception) -> int | None:
+    """The operating system's number for a failure; None where it was not the one that failed.
+
+    DuckDB tells it in words only, within its own message.
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    text = str(error)
+    return next((code for code in errno.errorcode if os.strerror(code) in text), None)
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether a failure of the storage stays until someone mends it: no folder, no permission."""
+    return system_code(error) in _LASTING

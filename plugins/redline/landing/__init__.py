@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from redline import contract
-from redline.errors import SettingError
+from redline.errors import SettingError, StorageError, is_lasting
 from redline.landing.batches import read_chunks
 from redline.landing.door import admit, evening
 from redline.landing.engine import workbench
@@ -53,7 +53,8 @@ def land(plan: Plan, settings: Settings, entity_name: str) -> dict[str, Any]:
 
     Raises:
         SourceError: a file or batch is missing, truncated or has the wrong header.
-        SettingError: the home cannot be written, or its pseudonym key cannot be used.
+        SettingError: the home may not be written, or its pseudonym key cannot be used.
+        StorageError: the storage of the home or of the source failed.
     """
     source = open_source(plan.source)
     folder = settings.home.landing / plan.platform / entity_name
@@ -71,10 +72,17 @@ def land(plan: Plan, settings: Settings, entity_name: str) -> dict[str, Any]:
             close_aside(refused_aside)
         _save(report, plan.folder(settings.home) / f"land_{entity_name}.json")
     except (OSError, duckdb.IOException) as error:
-        raise SettingError(
-            f"cannot write what was extracted: {error}",
-            f"{entity_name} in {settings.home.root}",
-            "make the folder writable, free some space, or set REDLINE_HOME to another folder",
+        where = f"{entity_name} in {settings.home.root}"
+        if is_lasting(error):
+            raise SettingError(
+                f"the home cannot be used: {error}",
+                where,
+                "make the folder writable, or set REDLINE_HOME to another folder",
+            ) from error
+        raise StorageError(
+            f"the home cannot be read or written: {error}",
+            where,
+            "free some space, see that its disk or mount is well, and run again",
         ) from error
     return report
 

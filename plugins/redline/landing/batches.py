@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from redline.contract import Entity
-from redline.errors import RedlineError, SourceError
-from redline.sources import Source
+from redline.errors import RedlineError, SourceError, StorageError, is_lasting
+from redline.sources import Source, told_names
 
 _CHUNK_ROWS = 500_000  # large enough to keep all cores busy, small enough to hold in memory
 _BESIDE = ("report_date", "source_file")
@@ -24,6 +25,7 @@ def read_chunks(source: Source, entity: Entity, start: date, end: date) -> Itera
     Raises:
         SourceError: a required column is missing, a row is for a date that was not asked for, or
             the source cannot be read.
+        StorageError: the disk or mount that the source is on failed.
     """
     held: list[pa.RecordBatch] = []
     rows = 0
@@ -49,7 +51,13 @@ def _batches(source: Source, entity: Entity, start: date, end: date) -> Iterator
             yield checked
     except RedlineError:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+    except (pa.ArrowException, OSError, duckdb.IOException, ValueError, TypeError) as error:
+        if isinstance(error, (OSError, duckdb.IOException)) and not is_lasting(error):
+            raise StorageError(
+                f"cannot read what the source delivers: {error}",
+                where,
+                "see that the source's disk or mount is well",
+            ) from error
         raise SourceError(
             f"cannot read what the source delivers: {error}",
             where,
@@ -63,14 +71,19 @@ def _check_columns(batch: pa.RecordBatch, entity: Entity, where: str) -> None:
         return
     required = [column.name for column in entity.columns if column.required]
     missing = [name for name in (*required, *_BESIDE) if name not in names]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    known = {*entity.column_names, *_BESIDE}
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if not missing and not repeated:
         return
     if batch.num_rows and "source_file" in names and "source_file" not in repeated:
         where = f"{entity.name} in {batch.column('source_file')[0].as_py()}"
-    what = f"column {', '.join(missing)} is missing" if missing else f"repeated: {repeated}"
+    what = (
+        f"column {', '.join(missing)} is missing"
+        if missing
+        else f"repeated: {told_names(repeated, known)}"
+    )
     raise SourceError(
-        f"wrong header: {what}; found {', '.join(names) or 'no column'}",
+        f"wrong header: {what}; found {told_names(names, known)}",
         where,
         f"deliver at least {', '.join(required)}",
     )

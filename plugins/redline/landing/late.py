@@ -1,9 +1,11 @@
 """Late and re-sent deliveries of closed dates: only what differs is landed.
 
-A closed date S is extracted again when the run asks for it, or when the source's fingerprint of it
-is no longer the one that was recorded. Its rows are compared, by key and content, with the newest
-that was landed with `source_date` S in any partition but the first open one: that one's file for S
-is made anew each time, so running again before it is published changes nothing.
+A closed date S is extracted again when the source's fingerprint of it is no longer the one that was
+recorded, or when the run asks for it and no fingerprint tells that it is untouched: asking again
+for a year of untouched files costs little more than looking at their names. Its rows are compared,
+by key and content, with the newest that was landed with `source_date` S in any partition but the
+first open one: that one's file for S is made anew each time, so running again before it is
+published changes nothing.
 
 Orders and their lines are one unit: lines belong to the version of the order that they arrive
 with, so when one of them differs the order and its whole set of lines are landed. Whatever of a
@@ -86,6 +88,7 @@ def find_differences(
     members = [contract.entity(name) for name in names]
     known: dict[str, _Known] = {each.name: {} for each in members}
     noticed: set[date] = set()
+    untouched = set(scope.asked_again)
     if plan.published_through is not None:
         horizon = scope.first_open - timedelta(days=settings.horizon_days)
         earliest = min((horizon, *scope.asked_again[:1]))
@@ -98,7 +101,8 @@ def find_differences(
                 if horizon <= day < scope.first_open and day <= plan.published_through
             ]
             noticed.update(_changed_dates(source, each, known[each.name], closed, scope))
-    examined = sorted(noticed.union(scope.asked_again))
+            untouched &= _untouched_dates(source, each, known[each.name], untouched, scope)
+    examined = sorted(noticed.union(scope.asked_again) - untouched)
     table = f"differences_{entity.name}"
     make_table(con, entity, table)
     if not examined:
@@ -155,11 +159,34 @@ def _changed_dates(
     """Closed dates of which the source says something else than when they were landed."""
     recorded = _recorded(known, scope)
     for day in closed:
-        told = {f.fingerprint for d, f in known[day] if d == scope.first_open}
-        told |= {recorded[day]} if day in recorded else set()
         now = source.fingerprint(entity, day)
-        if now is not None and told != {now}:
+        if now is not None and _told(day, known, recorded, scope) != {now}:
             yield day
+
+
+def _untouched_dates(
+    source: Source, entity: Entity, known: _Known, asked: Iterable[date], scope: Scope
+) -> set[date]:
+    """Dates of which the source says what it said when they were landed.
+
+    Not those with rows refused because they lay in the future: by now they may not.
+    """
+    recorded = _recorded(known, scope)
+    return {
+        day
+        for day in asked
+        if recorded.get(day) is not None
+        and _told(day, known, recorded, scope) == {source.fingerprint(entity, day)}
+        and not any(FUTURE in file.quarantined_by_reason for _, file in known[day])
+    }
+
+
+def _told(
+    day: date, known: _Known, recorded: Mapping[date, str | None], scope: Scope
+) -> set[str | None]:
+    """The recorded fingerprint of a date, and that of what was made under the first open date."""
+    told = {f.fingerprint for d, f in known[day] if d == scope.first_open}
+    return told | {recorded[day]} if day in recorded else told
 
 
 def _extract(

@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from redline.errors import SettingError
+from redline.errors import SettingError, StorageError, is_lasting
 from redline.settings import Settings
 
 _BLOCK = 64  # bytes that SHA-256 takes at a time
@@ -57,6 +57,7 @@ def read_key(settings: Settings) -> PseudonymKey:
     Raises:
         SettingError: others may read the key file, it is empty, or it is gone while landed data
             still carries its pseudonyms.
+        StorageError: the storage of the key file failed.
     """
     text = settings.pseudonym_key or _read_key_file(settings)
     key = text.encode()
@@ -100,6 +101,12 @@ def _read_key_file(settings: Settings) -> str:
             )
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and not is_lasting(error):
+            raise StorageError(
+                f"cannot read or make the pseudonym key: {error}",
+                str(path),
+                "free some space, see that its disk or mount is well, and run again",
+            ) from error
         raise SettingError(
             f"cannot read or make the pseudonym key: {error}",
             str(path),

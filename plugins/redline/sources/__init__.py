@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -18,6 +19,10 @@ import pyarrow as pa
 
 from redline.contract import Entity
 from redline.errors import SourceError
+
+# A platform names folders and rows. `all` and `*` are the words for every platform.
+_PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_EVERY_PLATFORM = "all"
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ def parse_address(text: str) -> Address:
     """Parse a source address.
 
     Raises:
-        SourceError: an address that means nothing, with the ones that do.
+        SourceError: an address that means nothing, with the ones that do, or a platform that
+            cannot name a folder.
     """
     parts = urlsplit(text)
     module = f"{__name__}.{parts.scheme}"
@@ -81,7 +87,14 @@ def parse_address(text: str) -> Address:
         )
     options = dict(parse_qsl(parts.query))
     path = unquote(parts.netloc + parts.path)
-    return Address(parts.scheme, path, options, options.pop("platform", parts.scheme))
+    platform = options.pop("platform", parts.scheme)
+    if not _PLATFORM.fullmatch(platform) or platform == _EVERY_PLATFORM:
+        raise SourceError(
+            f"'{platform}' cannot be the name of a platform",
+            f"the platform of {parts.scheme}://",
+            "use small letters, digits, - and _, beginning with a letter or digit, and not 'all'",
+        )
+    return Address(parts.scheme, path, options, platform)
 
 
 def open_source(text: str) -> Source:
@@ -93,3 +106,17 @@ def open_source(text: str) -> Source:
     address = parse_address(text)
     source: Source = importlib.import_module(f"{__name__}.{address.scheme}").open_source(address)
     return source
+
+
+def told_names(names: Collection[str], known: Collection[str]) -> str:
+    """The known ones among a file's column names, and how many others there are.
+
+    Where a file comes without its header the names are its first row: personal values, which do
+    not belong in a message.
+    """
+    told = ", ".join(name for name in names if name in known)
+    others = sum(name not in known for name in names)
+    if not others:
+        return told or "no column"
+    counted = f"{others} unknown column{'s' if others > 1 else ''}"
+    return f"{told} and {counted}" if told else counted

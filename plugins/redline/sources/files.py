@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redline.contract import Entity, entity
-from redline.errors import SourceError
+from redline.errors import RedlineError, SourceError, StorageError, is_lasting, system_code
 from redline.plan import days
-from redline.sources import Address, _damage
+from redline.sources import Address, _damage, told_names
 
 FORMATS = ("csv", "jsonl", "parquet")
 ROWS_PER_BATCH = 100_000
@@ -81,6 +81,7 @@ class FilesSource:
         Raises:
             SourceError: a file of the range is missing, doubled, unreadable or damaged. It may
                 come after batches of other files, so what was read must not be kept by then.
+            StorageError: the disk or mount that the files are on failed.
         """
         if self._is_left_out(entity):
             return
@@ -89,7 +90,7 @@ class FilesSource:
         # Files with the same format and columns are one query: eight hundred dates in seconds.
         alike: dict[tuple[str, tuple[str, ...]], list[DatedFile]] = defaultdict(list)
         for file in files.values():
-            columns = _columns(file)
+            columns = _columns(entity, file)
             _refuse_missing_columns(entity, file, columns)
             # Objects name their keys themselves, each its own.
             alike[_reader(file), () if file.format == "jsonl" else columns].append(file)
@@ -108,7 +109,7 @@ class FilesSource:
         if self._is_left_out(entity):
             return []
         files = self._files(entity, start, end).values()
-        return list(dict.fromkeys(name for file in files for name in _columns(file)))
+        return list(dict.fromkeys(name for file in files for name in _columns(entity, file)))
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:
         """Size and modification time of the date's file; None where there is none."""
@@ -239,10 +240,10 @@ def _dated(path: Path, name: str, start: date, end: date) -> DatedFile | None:
 # What a file says of its columns ------------------------------------------------------------
 
 
-def _columns(file: DatedFile) -> tuple[str, ...]:
+def _columns(entity: Entity, file: DatedFile) -> tuple[str, ...]:
     """Column names of a file; for JSON Lines those of its first object, empty if it has none."""
     try:
-        return _LISTERS[file.format](file.path)
+        return _LISTERS[file.format](entity, file.path)
     except UnicodeDecodeError as error:
         _damage.refuse_other_encodings(file.path)
         raise _unreadable(file.path, error) from error
@@ -250,7 +251,7 @@ def _columns(file: DatedFile) -> tuple[str, ...]:
         raise _unreadable(file.path, error) from error
 
 
-def _csv_columns(path: Path) -> tuple[str, ...]:
+def _csv_columns(entity: Entity, path: Path) -> tuple[str, ...]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = next(csv.reader(file, strict=True), [])
@@ -266,7 +267,13 @@ def _csv_columns(path: Path) -> tuple[str, ...]:
         )
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
-        raise SourceError(f"the header names '{twice}' twice", str(path), "keep one of them")
+        is_known = twice in entity.column_names
+        told = f"'{twice}'" if is_known else "an unknown column"
+        raise SourceError(
+            f"the header names {told} twice",
+            str(path),
+            "keep one of them" if is_known else "deliver it with its header, each column once",
+        )
     if _damage.may_hide_a_field(path):
         try:
             _damage.refuse_ragged_rows(path)
@@ -275,7 +282,7 @@ def _csv_columns(path: Path) -> tuple[str, ...]:
     return columns
 
 
-def _jsonl_columns(path: Path) -> tuple[str, ...]:
+def _jsonl_columns(entity: Entity, path: Path) -> tuple[str, ...]:
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         first = next((line for line in file if not line.isspace()), None)
     if first is None:
@@ -290,7 +297,7 @@ def _jsonl_columns(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _parquet_columns(path: Path) -> tuple[str, ...]:
+def _parquet_columns(entity: Entity, path: Path) -> tuple[str, ...]:
     try:
         return tuple(pq.read_schema(path).names)
     except pa.ArrowException as error:
@@ -315,7 +322,7 @@ def _refuse_missing_columns(entity: Entity, file: DatedFile, columns: Sequence[s
         raise SourceError(
             f"{entity.name} without the column{'s'[: len(missing) - 1]} {', '.join(missing)}",
             str(file.path),
-            f"expected {', '.join(required)}; found {', '.join(columns)}"
+            f"expected {', '.join(required)}; found {told_names(columns, entity.column_names)}"
             + (" (fields are separated by commas)" if len(columns) == 1 else ""),
         )
 
@@ -472,7 +479,7 @@ def _diagnosed(
     columns: tuple[str, ...],
     files: Sequence[DatedFile],
     error: Exception,
-) -> SourceError:
+) -> RedlineError:
     """The fault of the first damaged file: a query over many says only that one of them is."""
     for file in files:
         try:
@@ -495,10 +502,15 @@ def _diagnosed(
     return _unreadable(files[0].path.parent, error)
 
 
-def _unreadable(path: Path, error: Exception) -> SourceError:
+def _unreadable(path: Path, error: Exception) -> SourceError | StorageError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror
+    of_storage = isinstance(error, (OSError, duckdb.IOException)) and system_code(error) is not None
+    if of_storage and not is_lasting(error):
+        return StorageError(
+            f"it cannot be read ({reason})", str(path), "see that its disk or mount is well"
+        )
     return SourceError(
         f"it cannot be read ({reason})", str(path), "mend it or deliver it again, whole"
     )

@@ -31,9 +31,9 @@ import duckdb
 import pyarrow as pa
 
 from redline.contract import Entity
-from redline.errors import SettingError, SourceError
+from redline.errors import SettingError, SourceError, StorageError, is_lasting
 from redline.settings import read_settings
-from redline.sources import Address
+from redline.sources import Address, told_names
 from redline.sources.files import literal
 
 ROWS_PER_BATCH = 100_000
@@ -449,7 +449,7 @@ class OlistSource:
             raise SourceError(
                 f"no column {', '.join(missing)}",
                 str(path),
-                f"use the dataset as it was published; found {', '.join(header)}",
+                f"use the dataset as it was published; found {told_names(header, dataset.columns)}",
             )
         selected = ", ".join(
             f"c{header.index(name)}::{type_} as {name}" for name, type_ in dataset.columns.items()
@@ -516,6 +516,10 @@ def _header(path: Path) -> list[str]:
             "a file of the dataset is missing", str(path), "put it beside the others"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and not is_lasting(error):
+            raise StorageError(
+                f"it cannot be read ({error})", str(path), "see that its disk or mount is well"
+            ) from error
         raise SourceError(
             f"it cannot be read ({error})", str(path), "use the dataset as it was published"
         ) from error

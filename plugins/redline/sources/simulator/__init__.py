@@ -31,7 +31,7 @@ import duckdb
 import pyarrow as pa
 
 from redline.contract import Entity
-from redline.errors import SourceError
+from redline.errors import SourceError, StorageError, is_lasting
 from redline.settings import read_settings
 from redline.sources import Address, parse_address
 from redline.sources.simulator.clock import instant_macro
@@ -178,7 +178,8 @@ def _write_incidents(options: Options, path: Path) -> None:
             writer.writerows(astuple(incident) for incident in _incidents(options))
         aside.replace(path)
     except OSError as error:
-        raise SourceError(
+        kind = SourceError if is_lasting(error) else StorageError
+        raise kind(
             f"cannot write the incidents: {error.strerror}",
             str(path),
             "point REDLINE_HOME at a folder that can be written",

@@ -253,3 +253,45 @@ def test_a_date_the_source_has_for_the_first_time_lands_whole(shop: Shop) -> Non
     assert (NEXT, earlier, "c0") in keys(
         shop.landed("complaints"), "report_date", "source_date", "complaint_id"
     )
+
+
+@pytest.mark.parametrize("entity", ["complaints", "orders"])
+def test_untouched_closed_dates_that_are_asked_for_again_are_not_read(
+    shop: Shop, entity: str
+) -> None:
+    names = {"complaints": ["complaints"], "orders": ["orders", "order_items"]}[entity]
+    shop.fingerprints = {(name, day): "v1" for name in names for day in (DAY, NEXT)}
+    for name in names:
+        shop.deliver(name, DAY, row(name, "k1"))
+        shop.land(name, DAY, NEXT)
+    before = shop.bytes_of(entity)
+    shop.reads.clear()
+    report = shop.land(entity, DAY, LAST, published_through=NEXT, run_id="run-2")
+    assert shop.reads == [(entity, LAST, LAST)]
+    assert report["late_rows"] == 0
+    assert {k: v for k, v in shop.bytes_of(entity).items() if str(LAST) not in k} == before
+    # one that was touched is read, with its unit; the others are not
+    shop.fingerprints[(names[-1], NEXT)] = "v2"
+    shop.reads.clear()
+    shop.land(entity, DAY, LAST, published_through=NEXT, run_id="run-3")
+    assert shop.reads == [(entity, LAST, LAST), *((name, NEXT, NEXT) for name in names)]
+
+
+def test_a_closed_date_is_compared_where_one_of_its_unit_has_no_fingerprint(shop: Shop) -> None:
+    shop.fingerprints = {("orders", DAY): "v1"}
+    publish_orders(shop)
+    shop.reads.clear()
+    shop.land("orders", DAY, NEXT, published_through=DAY)
+    assert [read for read in shop.reads if read[1] == DAY] == [
+        ("orders", DAY, DAY),
+        ("order_items", DAY, DAY),
+    ]
+
+
+def test_a_row_refused_as_future_lands_when_its_untouched_date_is_asked_for_again(
+    shop: Shop,
+) -> None:
+    shop.fingerprints[("complaints", DAY)] = "v1"
+    shop.deliver("complaints", DAY, row("complaints", "c1", updated_at=TOMORROW))
+    assert shop.land("complaints")["quarantined_by_reason"] == {"future:updated_at": 1}
+    assert shop.land("complaints", DAY, NEXT, published_through=DAY)["late_rows"] == 1

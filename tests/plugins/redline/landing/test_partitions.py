@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from redline import landing
-from redline.errors import SettingError, SourceError
+from redline.errors import RedlineError, SettingError, SourceError, StorageError
 from redline.plan import days
 from tests.plugins.redline.landing.shop import DAY, Shop, row
 
@@ -146,3 +149,71 @@ def test_a_source_without_an_optional_entity_lands_empty_partitions(shop: Shop) 
         "platform",
         "appeal_id",
     ]
+
+
+def os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code), "some/file")
+
+
+FAULTS = [
+    (os_error(errno.ENOSPC), StorageError),
+    (os_error(errno.EIO), StorageError),
+    (os_error(errno.ENOENT), StorageError),
+    (duckdb.IOException("IO Error: Could not write file: No space left on device"), StorageError),
+    (duckdb.IOException("IO Error: no file that matches the pattern"), StorageError),
+    (os_error(errno.EACCES), SettingError),
+    (os_error(errno.EROFS), SettingError),
+    (duckdb.IOException('IO Error: Cannot open "x": Read-only file system'), SettingError),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind"), FAULTS)
+@pytest.mark.parametrize("step", ["write_aside", "swap_in", "read_manifest", "open_aside"])
+def test_a_home_whose_storage_fails_is_worth_a_retry_unless_it_stays_so(
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    kind: type[RedlineError],
+    step: str,
+) -> None:
+    def failing(*args: Any) -> Any:
+        raise fault
+
+    shop.deliver("orders", DAY, row("orders", "o1"))
+    monkeypatch.setattr(landing, step, failing)
+    with pytest.raises(kind) as error:
+        shop.land("orders")
+    assert str(shop.home.root) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (os_error(errno.EIO), StorageError),
+        (os_error(errno.ESTALE), StorageError),
+        (duckdb.IOException("IO Error: some/file: Input/output error\nmore"), StorageError),
+        (os_error(errno.EACCES), SourceError),
+    ],
+)
+def test_a_source_whose_storage_fails_is_worth_a_retry_unless_it_stays_so(
+    shop: Shop, fault: Exception, kind: type[RedlineError]
+) -> None:
+    def failing(*args: Any) -> Any:
+        yield from ()
+        raise fault
+
+    shop.read = failing  # type: ignore[method-assign]
+    with pytest.raises(kind, match="cannot read what the source delivers") as error:
+        shop.land("orders")
+    assert "some/file" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_key_file_on_a_failing_disk_is_worth_a_retry(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: Any) -> Any:
+        raise os_error(errno.ENOSPC)
+
+    monkeypatch.setattr(os, "link", failing)
+    with pytest.raises(StorageError, match=r"pseudonym\.key"):
+        shop.land("orders")

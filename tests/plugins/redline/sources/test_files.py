@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redline.contract import entity
-from redline.errors import SourceError
+from redline.errors import SourceError, StorageError
 from redline.plan import days
 from redline.sources import open_source
 
@@ -442,3 +444,51 @@ def test_a_parquet_file_damaged_inside_or_without_a_column_is_refused(tmp_path: 
         "expected order_id, line_no, product_id, quantity, unit_price; found order_id"
         in refusal(tmp_path)
     )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["b1,Li Lei,+86 138 0013 8000,2024", "b1,+86 138 0013 8000,+86 138 0013 8000,2024"],
+)
+def test_a_file_without_its_header_is_refused_without_its_values(tmp_path: Path, rows: str) -> None:
+    put(tmp_path, f"buyers/{DAY}.csv", f"{rows}\nb2,Han Mei,+86 139 0013 9000,2024\n")
+    line = refusal(tmp_path, "buyers")
+    assert "unknown column" in line
+    assert not [value for value in rows.split(",") if value != "2024" and value in line]
+
+
+def test_known_columns_are_named_and_unknown_ones_counted(tmp_path: Path) -> None:
+    put_lines(tmp_path, header="order_id,line_no,secret,other")
+    assert "found order_id, line_no and 2 unknown columns" in refusal(tmp_path)
+    put(tmp_path, f"order_items/{DAY}.csv", "order_id,secret\n")
+    assert "found order_id and 1 unknown column" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(errno.EIO, StorageError), (errno.EACCES, SourceError)])
+def test_a_file_that_its_disk_does_not_give_is_worth_a_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    path = put_lines(tmp_path, "o1,1,p1,1,2.00")
+
+    def failing(self: Path, *args: Any, **kwargs: Any) -> Any:
+        raise OSError(code, os.strerror(code), str(self))
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(kind) as refused:
+        read(tmp_path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+    assert os.strerror(code) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc", "o'brien", "*", "all", "/", "_a", "-a", "Shop", "a.b", "a b", "a\u0301"]
+)
+def test_a_platform_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError, match="cannot be the name of a platform") as refused:
+        open_source(f"files://{tmp_path}?platform={quote(name)}")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["shop", "9to5", "shop-2_b", "allmart"])
+def test_a_plain_platform_is_taken(tmp_path: Path, name: str) -> None:
+    assert open_source(f"files://{tmp_path}?platform={name}").platform == name

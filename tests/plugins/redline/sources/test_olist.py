@@ -356,3 +356,12 @@ def test_another_header_or_a_damaged_value_is_refused(
         delivered(open_source(f"olist://{tmp_path}"), "order_items")
     assert "olist_order_items_dataset.csv" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_dataset_file_without_its_header_is_refused_without_its_values(tmp_path: Path) -> None:
+    for name in ("orders", "order_items", "customers", "sellers", "products"):
+        path = tmp_path / f"olist_{name}_dataset.csv"
+        path.write_text("b1,+55 11 91234-5678,x\nb2,+55 11 91234-5679,y\n")
+    with pytest.raises(SourceError, match="found 3 unknown columns") as refused:
+        delivered(open_source(f"olist://{tmp_path}"), "orders")
+    assert "91234" not in str(refused.value)
