@@ -2,7 +2,7 @@
 ### merchant_risk_alerts
 
 Writes the alerts of a published evening, one JSON Lines file per evening, below `alerts/` in
-`REDLINE_HOME`.
+`REDLINE_HOME`, and those of earlier evenings that have none yet because a run was killed.
 
 **Runs** whenever `merchant_risk_daily` announces the asset `redline_marts`. To write the alerts of
 what is published now once more, trigger it by hand; the same run gives the same file.
@@ -18,7 +18,7 @@ from __future__ import annotations
 from airflow.sdk import Param, PartitionedAssetTimetable, dag, get_current_context, task
 
 from redline.settings import read_settings
-from redline.tasks import MARTS, RETRIES, announced_run, reported
+from redline.tasks import MARTS, RETRIES, announced_runs, reported
 
 
 @dag(
@@ -31,7 +31,7 @@ from redline.tasks import MARTS, RETRIES, announced_run, reported
         "run_id": Param(
             None,
             type=["null", "string"],
-            description="Published run; empty: the last one.",
+            description="Published run; empty: the last one, and what is missing.",
         )
     },
     default_args={"owner": "risk-data", **RETRIES},
@@ -45,8 +45,13 @@ def merchant_risk_alerts() -> None:
         from redline.alerts import write_alerts
 
         with reported("write alerts") as noted:
-            files = write_alerts(read_settings(), announced_run(get_current_context()))
-            noted["files"] = [str(file) for file in files]
+            settings = read_settings()
+            files = {
+                str(file)
+                for run_id in announced_runs(get_current_context())
+                for file in write_alerts(settings, run_id)
+            }
+            noted["files"] = sorted(files)
             return noted["files"]
 
     write_alerts()

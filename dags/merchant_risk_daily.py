@@ -6,8 +6,9 @@ published ones and publishes them if both gates let them pass.
 
 **Runs** at 02:00 in `REDLINE_TIMEZONE` for the business date that has just ended. A run first takes
 every date since the last published one, so a missed night needs nothing from you. To run a range,
-trigger it with `{"start_date": "2026-03-01", "end_date": "2026-03-31"}`; to rewrite closed dates,
-with `{"restate_from": "2026-03-01"}` (no alerts are sent for those).
+trigger it with `{"start_date": "2026-03-01", "end_date": "2026-03-31"}`; to rewrite closed dates
+from one up to the last published one, with `{"restate_from": "2026-03-01"}` (no alerts are sent for
+those). A restatement that failed must be finished before another run of its platform is planned.
 
 **When it fails** the failed task's log ends with one line: what is wrong, where, what to do.
 Nothing has been published; yesterday's marts and alerts stand.
@@ -19,12 +20,14 @@ Nothing has been published; yesterday's marts and alerts stand.
 | `validate_intake` | too many bad rows | open the Data Docs, mend the source, clear the run |
 | `transform` | a dbt model or test | read the log, fix it, clear the task |
 | `validate_publication` | the marts do not add up | open the Data Docs; do not publish by hand |
+| any, of a published run | it was cleared: closed dates must stay | trigger a new run |
 | any | disk full, another run at work | retried by itself; then free the disk, clear the task |
 
 A task that was killed half-way is simply cleared: every stage writes aside and renames.
 
 **Owner**: risk-data. **Writes**: everything below `REDLINE_HOME`. **Announces**: the asset
-`redline_marts`, for which `merchant_risk_alerts` waits.
+`redline_marts`, for which `merchant_risk_alerts` waits. With no open date it publishes nothing and
+announces nothing: `publish` is then skipped.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ def _date(description: str) -> Param:
     params={
         "start_date": _date("First business date; empty: the run's own date."),
         "end_date": _date("Last business date, included; empty: the same as start_date."),
-        "restate_from": _date("Rewrite closed dates from this one on; sends no alerts."),
+        "restate_from": _date("Rewrite closed dates from this one to the last; sends no alerts."),
     },
     default_args={"owner": "risk-data", **RETRIES},
     tags=["redline", "risk"],
@@ -128,16 +131,19 @@ def merchant_risk_daily() -> None:
 
     @task(pool=WRITER_POOL, outlets=[MARTS])
     def publish(planned: str) -> Report:
-        from redline.publish import publish, published_state
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from redline.publish import publish
 
         report = perform("publish", publish, planned)
-        state = published_state(read_settings().home)
-        if state is not None:
-            event = get_current_context()["outlet_events"][MARTS]
-            event.extra = {"run_id": state.run_id}
-            # Airflow wakes a waiting DAG either by events with a partition or by events without, so
-            # a range run, which has no partition of its own, names the published evening as one.
-            event.add_partitions(max(state.as_of.values()).isoformat())
+        if not report["published"]:
+            # A task that succeeds announces its assets, whatever it did.
+            raise AirflowSkipException(report["reason"])
+        event = get_current_context()["outlet_events"][MARTS]
+        event.extra = {"run_id": report["run_id"]}
+        # Airflow wakes a waiting DAG either by events with a partition or by events without, so
+        # a range run, which has no partition of its own, names the published evening as one.
+        event.add_partitions(report["as_of"][report["platform"]])
         return report
 
     run = plan()

@@ -2,7 +2,6 @@
 
 `python -m redline.dag_runs '[["merchant_risk_daily", {"start_date": "2026-03-01"}], ...]'` under
 `airflow_env.environment`. Exits with 1 at the first DAG run that does not succeed.
-
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
+from redline import restating
 from redline.errors import SettingError
 from redline.plan import ONE_DAY, Plan
 from redline.settings import Home, Settings
@@ -32,7 +33,8 @@ def make_plan(
     The first run takes what was asked for. A later one takes every date since the last published
     one up to the requested end, so publishing neither moves backwards nor leaves a hole; when all
     of them are closed it has no open dates (`start > end`). With `restate_from` it takes that
-    closed date and all after it once more. The saved plan never holds a password.
+    closed date and all closed ones after it once more; until that is published, the platform's
+    other runs are refused. The saved plan never holds a password.
 
     Args:
         dag_run_id: Airflow's name of the run; the same name gives the same `run_id`, so a retried
@@ -40,7 +42,8 @@ def make_plan(
 
     Raises:
         SettingError: dates in the wrong order or outside the source's, a restatement of a date
-            that is not closed, a home that cannot be written or was made for another time zone.
+            that is not closed, a restatement that is to be finished first, a run that is already
+            published, a home that cannot be written or was made for another time zone.
         SourceError: an address that means nothing.
     """
     check_dates(requested_start, requested_end)
@@ -49,6 +52,7 @@ def make_plan(
     source = open_known_source(source_text)  # may write below the home, so only now
     check_span(source, requested_start, requested_end)
 
+    restating.check(settings.home, source.platform, restate_from)
     published_through, base_run = published(settings.home, source.platform)
     start, end = _open_dates(published_through, requested_start, requested_end, restate_from)
     if restate_from is not None:
@@ -65,8 +69,23 @@ def make_plan(
         end=end,
         restated_from=restate_from,
     )
+    if plan.has_open_dates and _was_published(plan, settings.home):
+        raise SettingError("already published", f"run {plan.run_id}", "trigger a new run")
+    if restate_from is not None:
+        restating.begin(settings.home, plan.platform, restate_from)
     plan.save(settings.home)
     return plan
+
+
+def _was_published(plan: Plan, home: Home) -> bool:
+    """Whether a run of that name is published: a cleared restatement keeps its name."""
+    if plan.base_run == plan.run_id:
+        return True
+    try:
+        report = json.loads((plan.folder(home) / "publish.json").read_text())
+    except FileNotFoundError:
+        return False
+    return bool(report["published"])
 
 
 def _open_dates(
@@ -85,7 +104,8 @@ def _open_dates(
                 if published_through
                 else "publish it with an ordinary run first",
             )
-        return restate_from, max(published_through, requested_end)
+        # No further: the evenings of a restating run get no alerts, so it may not add any.
+        return restate_from, published_through
     if published_through is None:
         return requested_start, requested_end
     return published_through + ONE_DAY, max(published_through, requested_end)

@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from redline import airflow_env, lock, planning, progress
+from redline import airflow_env, lock, planning, progress, restating
 from redline.errors import RedlineError, SettingError
 from redline.plan import ONE_DAY
 from redline.settings import PROJECT, Settings, read_settings
@@ -121,13 +121,15 @@ def plan_steps(request: Request, settings: Settings) -> list[Step]:
     """The DAG runs that a request comes to: the history in one pass, then its last day.
 
     They are one run where the history is published already. Alerts follow each, as the asset
-    makes them follow under a scheduler.
+    makes them follow under a scheduler; they also make up for those that a killed run left out.
 
     Raises:
-        SettingError: the source has none of the dates, or has no end and none was given.
+        SettingError: the source has none of the dates, or has no end and none was given; or a
+            restatement is to be finished first.
         SourceError: an address that means nothing.
     """
     source = planning.open_known_source(request.source)
+    restating.check(settings.home, source.platform, request.restate_from)
     published_through, _ = planning.published(settings.home, source.platform)
     if request.restate_from is not None:
         if published_through is None or request.restate_from > published_through:

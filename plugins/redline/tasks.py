@@ -18,8 +18,8 @@ from typing import Any
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException
 
-from redline import lock, progress
-from redline.errors import BusyError, RedlineError, SettingError
+from redline import lock, progress, restating
+from redline.errors import BusyError, RedlineError, SettingError, StorageError
 from redline.plan import Plan, load_plan
 from redline.settings import Settings, read_settings
 
@@ -49,13 +49,13 @@ def perform(name: str, stage: Callable[[Plan, Settings], Report], run_id: str) -
 
     Raises:
         AirflowFailException: what a retry cannot mend (settings, sources, failed checks, mistakes).
-        BusyError, OSError, duckdb.IOException: what it can.
+        BusyError, StorageError, OSError, duckdb.IOException: what it can.
     """
     settings = read_settings()
     with reported(name, settings.home.runs / run_id) as noted:
         plan = _with_password(load_plan(settings.home, run_id))
         with lock.hold(settings.home, f"{name} of {run_id}", shared=name.startswith("extract")):
-            _refuse_if_overtaken(plan, settings)
+            _refuse_if_overtaken(name, plan, settings)
             report = stage(plan, settings)
             noted["report"] = report
             return report
@@ -99,17 +99,20 @@ def _tell(error: Exception) -> dict[str, str]:
 
 def _gets_better_by_waiting(error: Exception) -> bool:
     if isinstance(error, RedlineError):
-        return isinstance(error, BusyError)
+        return isinstance(error, BusyError | StorageError)
     # By name: DuckDB need not be imported to know that it was not DuckDB.
     is_duckdb_io = type(error).__name__ == "IOException" and "duckdb" in type(error).__module__
     return is_duckdb_io or isinstance(error, OSError)
 
 
-def _refuse_if_overtaken(plan: Plan, settings: Settings) -> None:
-    """A plan is made on top of a published run; another run may have published since."""
+def _refuse_if_overtaken(name: str, plan: Plan, settings: Settings) -> None:
+    """A plan is made on top of a published run; it or another run may have published since."""
     from redline.planning import published
 
+    restating.check(settings.home, plan.platform, plan.restated_from)
     _, current = published(settings.home, plan.platform)
+    if current == plan.run_id != plan.base_run and name != "publish":
+        raise SettingError("already published", f"run {plan.run_id}", "trigger a new run")
     if current not in (plan.base_run, plan.run_id):
         raise SettingError(
             f"run {current} was published after this run was planned",
@@ -178,12 +181,16 @@ def _with_password(plan: Plan) -> Plan:
     return replace(plan, source=address) if without_password(address) == plan.source else plan
 
 
-def announced_run(context: Mapping[str, Any]) -> str | None:
-    """The published run a DAG run is for: its parameter's, else its event's, else None."""
+def announced_runs(context: Mapping[str, Any]) -> list[str | None]:
+    """The published runs whose alerts a DAG run writes; None: the current one and what is missing.
+
+    Its parameter names one. Else they are those of its events, which Airflow merges where several
+    runs published the same evening, and None.
+    """
     if named := (context.get("params") or {}).get("run_id"):
-        return str(named)
+        return [str(named)]
     events = context.get("triggering_asset_events") or {}
     found = [
         event.extra.get("run_id") for asset in events for event in events[asset] if event.extra
     ]
-    return str(found[-1]) if found and found[-1] else None
+    return [*dict.fromkeys(str(run_id) for run_id in found if run_id), None]

@@ -80,10 +80,21 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
         return {"rows_landed": 1}
 
     def publish(plan: Any, settings: Any) -> dict[str, Any]:
+        from redline import restating
+
         made._call("publish", plan)
-        if plan.has_open_dates:
-            made.published = Published(plan.run_id, {plan.platform: plan.end})
-        return {"run_id": plan.run_id}
+        if not plan.has_open_dates:
+            return {"published": False, "run_id": plan.run_id, "reason": "all is published"}
+        others = made.published.as_of if made.published else {}
+        made.published = Published(plan.run_id, {**others, plan.platform: plan.end})
+        if plan.restated_from is not None:
+            restating.finish(settings.home, plan.platform, plan.restated_from)
+        return {
+            "published": True,
+            "run_id": plan.run_id,
+            "platform": plan.platform,
+            "as_of": {name: str(day) for name, day in made.published.as_of.items()},
+        }
 
     def write_alerts(settings: Any, run_id: str | None) -> list[Path]:
         made._call("write_alerts", run_id)

@@ -11,7 +11,7 @@ import pytest
 from redline import contract
 from redline.errors import BusyError, GateError
 from redline.settings import PROJECT
-from tests.dags.conftest import FIRST, LAST, Stages
+from tests.dags.conftest import FIRST, LAST, Published, Stages
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -130,3 +130,86 @@ def test_the_alerts_are_those_of_the_run_that_was_asked_for(stages: Stages) -> N
         ("write_alerts", "20260301T020000-simulator-abcdef"),
         ("write_alerts", None),
     ]
+
+
+def announced() -> list[tuple[str, str | None]]:
+    """The events of the asset so far, as (run_id, partition)."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        events = session.scalars(select(AssetEvent).order_by(AssetEvent.id)).all()
+        return [(event.extra.get("run_id"), event.partition_key) for event in events]
+
+
+def test_a_run_announces_its_own_platforms_evening_and_only_what_it_published(
+    stages: Stages,
+) -> None:
+    before = len(announced())
+    stages.published = Published("base", {"another": LAST})
+    run({"start_date": str(FIRST), "end_date": str(FIRST)})
+    plan = stages.calls[-1][1]
+    assert announced()[before:] == [(plan.run_id, str(FIRST))]
+
+    state, tasks = run({"start_date": str(FIRST), "end_date": str(FIRST)})
+
+    assert (state, tasks["publish"].state) == ("success", "skipped")
+    assert len(announced()) == before + 1
+
+
+def test_only_publishing_may_be_tried_again_once_the_run_is_published(stages: Stages) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from redline.tasks import perform
+
+    run({"start_date": str(FIRST), "end_date": str(LAST)})
+    run_id = stages.published.run_id
+
+    for name in ("extract orders", "validate intake", "transform", "validate publication"):
+        with pytest.raises(AirflowFailException) as caught:
+            perform(name, lambda *_: pytest.fail("the stage was called"), run_id)
+        assert str(caught.value) == f"already published (run {run_id}): trigger a new run"
+    assert perform("publish", lambda *_: {"published": True}, run_id) == {"published": True}
+
+
+def test_an_ordinary_run_is_refused_until_a_failed_restatement_is_published(
+    stages: Stages, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        raise GateError("sum is off", "intake suite", "mend it")
+
+    run({"start_date": str(FIRST), "end_date": str(FIRST)})
+    planned_before = stages.calls[-1][1]
+    stages.behave("validate_intake", fail)
+    assert run({"restate_from": str(FIRST)})[0] == "failed"
+    stages.behaviour.clear()
+    ordinary = {"start_date": str(LAST), "end_date": str(LAST)}
+    called = len(stages.calls)
+
+    assert run(ordinary)[0] == "failed"
+    assert len(stages.calls) == called
+
+    assert run({"restate_from": str(FIRST), "end_date": str(LAST)})[0] == "success"
+    plan = stages.calls[-1][1]
+    assert (plan.restated_from, plan.end) == (FIRST, planned_before.end)
+    assert not (tmp_path / "home" / "restating.json").exists()
+    assert run(ordinary)[0] == "success"
+
+
+def test_a_stage_planned_before_a_restatement_began_is_refused(stages: Stages) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from redline import restating
+    from redline.settings import read_settings
+    from redline.tasks import perform
+
+    def fail() -> None:
+        raise GateError("sum is off", "intake suite", "mend it")
+
+    stages.behave("validate_intake", fail)
+    run({"start_date": str(FIRST), "end_date": str(LAST)})
+    plan = stages.calls[-1][1]
+    restating.begin(read_settings().home, plan.platform, FIRST)
+    with pytest.raises(AirflowFailException, match="was not finished"):
+        perform("transform", lambda *_: pytest.fail("the stage was called"), plan.run_id)

@@ -64,12 +64,17 @@ _ALERTS = """
     where alerts.platform = $platform and alerts.as_of_date between $start and $end
     order by alerts.as_of_date, alerts.alert_id
 """
+_EVENINGS = """
+    select distinct as_of_date from marts.fct_alerts
+    where platform = $platform and as_of_date between $start and $end
+"""
 
 
 @dataclass(frozen=True)
 class _Evenings:
     """The evenings that a published run added, for one platform."""
 
+    run_id: str
     platform: str
     start: date
     end: date
@@ -85,59 +90,99 @@ def write_alerts(settings: Settings, run_id: str | None = None) -> list[Path]:
 
     Args:
         settings: names the home.
-        run_id: the published run; the current one by default.
+        run_id: the published run; by default the current one, and with it every evening of an
+            earlier one whose alerts were never written (it was killed before).
 
     Returns:
         The files of those evenings, oldest first.
 
     Raises:
         BusyError: another process is writing alerts.
-        RedlineError: the folder cannot be written.
+        RedlineError: the folder cannot be written; a StorageError where that may pass.
     """
     home = settings.home
     current = current_run(home)
     if current is None:
         return []
     wanted = run_id or current
-    evenings = _evenings(home, wanted)
-    if evenings is None or evenings.restated:
+    published = [run for run in _published(home) if not run.restated]
+    if run_id is not None:
+        published = [run for run in published if run.run_id == run_id]
+    if not published:
         return []
-    # The run's own file, since a later restatement must not change what was sent; where it is no
-    # longer kept, the current one.
-    source = run_folder(home, wanted) / DATABASE
-    alerts = _alerts(source if source.exists() else home.published / DATABASE, evenings)
-    paths = []
+    paths: set[Path] = set()
     with locked(home.alerts):
-        for evening in days(evenings.start, evenings.end):
-            path = home.alerts / f"{evening}.jsonl"
-            kept = [line for line in _read(path) if line["platform"] != evenings.platform]
-            _write(path, [*kept, *alerts.get(evening, [])])
-            paths.append(path)
+        for run in published:
+            evenings = days(run.start, run.end) if run.run_id == wanted else _missing(home, run)
+            if evenings:
+                paths.update(_write_evenings(home, run, evenings))
         sync_folder(home.alerts)
-    return paths
+    return sorted(paths)
 
 
-def _evenings(home: Home, run_id: str) -> _Evenings | None:
-    """What the published history says of a run: a folder alone does not make it published."""
+def _write_evenings(home: Home, run: _Evenings, evenings: list[date]) -> Iterable[Path]:
+    alerts = _alerts(_database(home, run), run)
+    for evening in evenings:
+        path = _path(home, evening)
+        kept = [line for line in _read(path) if line["platform"] != run.platform]
+        _write(path, [*kept, *alerts.get(evening, [])])
+        yield path
+
+
+def _missing(home: Home, run: _Evenings) -> list[date]:
+    """The evenings of a run that were never written.
+
+    Such an evening has no file; or its file, in which the run's platform does not occur, is another
+    platform's. Only the run's own marts tell that from an evening without alerts: later ones may
+    have been restated.
+    """
+    told: set[date] = set()
+    own = run_folder(home, run.run_id) / DATABASE
+    if own.exists():
+        with duckdb.connect(str(own), read_only=True) as connection:
+            told = {day for (day,) in connection.execute(_EVENINGS, _parameters(run)).fetchall()}
+    return [
+        evening
+        for evening in days(run.start, run.end)
+        if not _path(home, evening).exists()
+        or (
+            evening in told
+            and not any(line["platform"] == run.platform for line in _read(_path(home, evening)))
+        )
+    ]
+
+
+def _published(home: Home) -> list[_Evenings]:
+    """What the published history says of runs: a folder alone does not make one published."""
     with duckdb.connect(str(home.published / DATABASE), read_only=True) as connection:
-        row = connection.execute(
+        rows = connection.execute(
             """
-            select platform, start_date, as_of_date, restated_from is not null
+            select run_id, platform, start_date, as_of_date, restated_from is not null
             from marts.published_run
-            where run_id = $run_id
-            """,
-            {"run_id": run_id},
-        ).fetchone()
-    return _Evenings(*row) if row else None
+            order by published_at, as_of_date
+            """
+        ).fetchall()
+    return [_Evenings(*row) for row in rows]
 
 
-def _alerts(database: Path, evenings: _Evenings) -> dict[date, list[dict[str, Any]]]:
+def _database(home: Home, run: _Evenings) -> Path:
+    """The run's own marts, since a later restatement must not change what is sent; or today's."""
+    own = run_folder(home, run.run_id) / DATABASE
+    return own if own.exists() else home.published / DATABASE
+
+
+def _path(home: Home, evening: date) -> Path:
+    return home.alerts / f"{evening}.jsonl"
+
+
+def _parameters(run: _Evenings) -> dict[str, Any]:
+    return {"platform": run.platform, "start": run.start, "end": run.end}
+
+
+def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
     """The alerts of a platform's evenings as JSON objects, per evening."""
     with duckdb.connect(str(database), read_only=True) as connection:
-        cursor = connection.execute(
-            _ALERTS,
-            {"platform": evenings.platform, "start": evenings.start, "end": evenings.end},
-        )
+        cursor = connection.execute(_ALERTS, _parameters(run))
         names = [column[0] for column in cursor.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     result: dict[date, list[dict[str, Any]]] = {}

@@ -15,7 +15,8 @@ from typing import Any
 
 import duckdb
 
-from redline.errors import BusyError, RedlineError
+from redline import restating
+from redline.errors import RedlineError, SettingError, StorageError, is_lasting
 from redline.plan import Plan
 from redline.publish import content, parquet_files, state
 from redline.publish.freshness import freshness, gaps
@@ -45,8 +46,10 @@ def publish(plan: Plan, settings: Settings) -> dict[str, Any]:
         `checksums`, `parquet_files_written`, `parquet_files_shared` and `runs_removed`.
 
     Raises:
-        BusyError: another run published since the plan was made, or is writing at this moment.
-        RedlineError: the marts must not be published, or could not be written. Nothing has changed.
+        BusyError: another run is writing at this moment.
+        SettingError: another run published since the plan was made.
+        StorageError: the marts could not be written, which may pass. Nothing has changed.
+        RedlineError: the marts must not be published, or cannot be written. Nothing has changed.
     """
     home = settings.home
     if not plan.has_open_dates:
@@ -75,6 +78,8 @@ def _publish_locked(plan: Plan, settings: Settings) -> dict[str, Any]:
         made, counts = _build(plan, home, base)
         state.make_fixed_links(home)
         state.make_current(home, plan.run_id)
+    if plan.restated_from is not None:
+        restating.finish(home, plan.platform, plan.restated_from)
     removed = state.prune(home, settings.kept_runs)
     return {
         "published": True,
@@ -91,7 +96,7 @@ def _publish_locked(plan: Plan, settings: Settings) -> dict[str, Any]:
 
 def _check_order(plan: Plan, base: PublishedState | None) -> None:
     if (base.run_id if base else None) != plan.base_run:
-        raise BusyError(
+        raise SettingError(
             f"run {base.run_id if base else 'none'} is published, not {plan.base_run or 'none'}",
             f"run {plan.run_id}",
             "start a new run: this one was planned on top of another",
@@ -124,7 +129,9 @@ def _build(
         aside.rename(folder)
         state.sync_folder(folder.parent)
     except (OSError, duckdb.Error) as error:
-        raise RedlineError(
+        may_pass = isinstance(error, OSError | duckdb.IOException) and not is_lasting(error)
+        kind = StorageError if may_pass else RedlineError
+        raise kind(
             f"could not build the published run: {error}",
             str(folder),
             "see that the disk has room and the folder is writable, then run again",

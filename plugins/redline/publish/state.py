@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from redline.errors import BusyError, RedlineError
+from redline.errors import BusyError, RedlineError, StorageError, is_lasting
 from redline.settings import Home
 
 DATABASE = "redline.duckdb"
@@ -117,13 +117,14 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it.
-        RedlineError: the folder cannot be written.
+        RedlineError: the folder cannot be written; a StorageError where that may pass.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise RedlineError(
+        kind = RedlineError if is_lasting(error) else StorageError
+        raise kind(
             f"cannot write here: {error.strerror}",
             str(folder),
             "make the folder writable",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from redline.business_time import utc_offsets
-from redline.errors import BusyError, RedlineError
+from redline.errors import BusyError, RedlineError, StorageError
 from redline.plan import Plan
 from redline.settings import PROJECT, Settings
 from redline.transform.waiting import list_waiting
@@ -180,9 +180,12 @@ def _failure(models: Sequence[ModelRun], output: str, settings: Settings) -> Red
             "wait for it to end; the run is tried again by itself",
         )
     failed = [model for model in models if model.status in ("error", "fail")]
+    kind = RedlineError
+    if any(sign in output for sign in ("No space left on device", "IO Error")):
+        kind = StorageError
     where = failed[0].name if failed else "dbt"
     message = (failed[0].message or "") if failed else output.strip()[-500:]
-    return RedlineError(
+    return kind(
         f"the transform failed: {message}",
         where,
         f"see {settings.home.logs / 'dbt' / 'dbt.log'}; nothing was published",

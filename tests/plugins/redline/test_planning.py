@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redline import planning
+from redline import planning, restating
 from redline.errors import RedlineError, SettingError, SourceError
-from redline.plan import load_plan
+from redline.plan import Plan, load_plan
 from redline.settings import Settings, read_settings
 
 FIRST, LAST = date(2026, 1, 1), date(2026, 3, 1)
@@ -84,7 +84,7 @@ def test_a_run_takes_every_date_since_the_last_published_one(
 
 
 @pytest.mark.parametrize("requested_end", [date(2026, 1, 20), date(2026, 2, 10)])
-def test_a_restatement_takes_its_first_date_and_all_after_it(
+def test_a_restatement_takes_its_first_date_and_all_closed_ones_after_it_but_no_open_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requested_end: date
 ) -> None:
     publish_through(monkeypatch, date(2026, 2, 1))
@@ -93,7 +93,60 @@ def test_a_restatement_takes_its_first_date_and_all_after_it(
         settings(tmp_path), "standin://x", day, requested_end, DAG_RUN, restate_from=day
     )
     assert (plan.start, plan.restated_from) == (day, day)
-    assert plan.end == max(date(2026, 2, 1), requested_end)
+    assert plan.end == plan.requested_end == date(2026, 2, 1)
+
+
+def test_an_unfinished_restatement_is_finished_before_the_platform_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_through(monkeypatch, JAN(20))
+    made = settings(tmp_path)
+
+    def plan(restate_from: date | None, platform: str = "standin", run: str = "x") -> Plan:
+        address = f"standin://x?platform={platform}"
+        return planning.make_plan(made, address, JAN(21), JAN(21), run, restate_from)
+
+    plan(JAN(10))
+    for refused in (None, JAN(11)):
+        with pytest.raises(SettingError) as caught:
+            plan(refused)
+        assert str(caught.value) == (
+            "a restatement from 2026-01-10 was not finished (platform standin): "
+            "run `make restate FROM=2026-01-10`"
+        )
+    assert plan(None, "other").start == JAN(21)
+    plan(JAN(10))
+    plan(JAN(5))
+    with pytest.raises(SettingError, match="FROM=2026-01-05"):
+        plan(JAN(10))
+
+    restating.finish(made.home, "standin", JAN(10))  # does not make good what began at 5
+    with pytest.raises(SettingError, match="FROM=2026-01-05"):
+        plan(None)
+    restating.finish(made.home, "standin", JAN(5))
+    assert plan(None).start == JAN(21)
+    assert not (tmp_path / "restating.json").exists()
+
+
+def test_a_published_restatement_is_not_planned_again_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_through(monkeypatch, JAN(20))
+    made = settings(tmp_path)
+
+    def plan() -> Plan:
+        return planning.make_plan(made, "standin://x", JAN(10), JAN(10), DAG_RUN, JAN(10))
+
+    first = plan()
+    restating.finish(made.home, "standin", JAN(10))
+    (first.folder(made.home) / "publish.json").write_text('{"published": true}')
+    with pytest.raises(SettingError, match=r"already published .*: trigger a new run"):
+        plan()
+    (first.folder(made.home) / "publish.json").unlink()  # killed before it was written
+    monkeypatch.setattr(planning, "published", lambda *_: (JAN(20), first.run_id))
+    with pytest.raises(SettingError, match=r"already published .*: trigger a new run"):
+        plan()
+    assert not (tmp_path / "restating.json").exists()
 
 
 @pytest.mark.parametrize("published", [None, date(2026, 1, 19)])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from redline import progress, tasks
-from redline.errors import BusyError, GateError, SettingError, SourceError
+from redline.errors import BusyError, GateError, SettingError, SourceError, StorageError
 
 KEY, PARAM, INTERVAL = date(2026, 3, 1), date(2026, 2, 1), date(2026, 1, 1)
 
@@ -88,8 +88,20 @@ def test_disks_and_locks_are_retried() -> None:
 
     for error in (
         BusyError("busy", "here", "wait"),
+        StorageError("disk full", "here", "make room"),
         OSError("no space"),
         duckdb.IOException("locked"),
     ):
         with pytest.raises(type(error)), tasks.reported("transform"):
             raise error
+
+
+def test_the_alerts_of_all_merged_events_are_written_and_what_is_missing() -> None:
+    events = [SimpleNamespace(extra={"run_id": name}) for name in ("one", "two", "one")]
+    assert tasks.announced_runs({"triggering_asset_events": {"marts": events}}) == [
+        "one",
+        "two",
+        None,
+    ]
+    assert tasks.announced_runs({}) == [None]
+    assert tasks.announced_runs({"params": {"run_id": "named"}}) == ["named"]

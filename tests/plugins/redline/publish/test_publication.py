@@ -16,8 +16,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from redline.errors import BusyError, RedlineError
-from redline.publish import publish, published_state
+from redline import restating
+from redline.errors import BusyError, RedlineError, SettingError, StorageError
+from redline.publish import publish, published_state, state
 from redline.publish.state import locked
 from redline.settings import Settings
 from tests.plugins.redline.publish import made_home
@@ -211,10 +212,38 @@ def test_a_plan_made_before_another_run_published_is_refused(settings: Settings)
     run_days(settings, 1, 1)
     was = made_home.fingerprint(settings.home.published)
 
-    with pytest.raises(BusyError, match="start a new run"):
+    with pytest.raises(SettingError, match="start a new run"):
         publish(late, settings)
 
     assert made_home.fingerprint(settings.home.published) == was
+
+
+def test_a_full_disk_is_told_as_storage_that_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    made_home.transform(settings, "sim", FIRST, FIRST)
+    monkeypatch.setattr(state, "sync_tree", fail)
+    with pytest.raises(StorageError, match="No space left on device"):
+        publish(make_plan(settings, "sim", FIRST, FIRST), settings)
+    assert published_state(settings.home) is None
+
+
+def test_a_published_restatement_is_finished_also_when_the_task_was_killed_after_the_swap(
+    settings: Settings,
+) -> None:
+    run_days(settings, 0, 1)
+    plan = make_plan(settings, "sim", FIRST, FIRST + timedelta(days=1), run_id="re")
+    plan = replace(plan, restated_from=FIRST)
+    for _ in range(2):
+        restating.begin(settings.home, "sim", FIRST)
+        restating.begin(settings.home, "other", FIRST)
+        publish(plan, settings)
+        restating.check(settings.home, "sim", None)
+        with pytest.raises(SettingError, match="platform other"):
+            restating.check(settings.home, "other", None)
 
 
 def test_two_publications_at_once_are_refused(settings: Settings) -> None:
@@ -490,7 +519,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_run_published(tmp_path: Path) ->
 def test_a_first_publication_that_fails_leaves_the_home_unpublished(settings: Settings) -> None:
     made_home.transform(settings, "sim", FIRST, FIRST)
     plan = make_plan(settings, "sim", FIRST, FIRST)
-    with pytest.raises(BusyError):
+    with pytest.raises(SettingError):
         publish(replace(plan, base_run="gone"), settings)
     assert published_state(settings.home) is None
     assert publish(plan, settings)["published"] is True
