@@ -29,8 +29,8 @@ OWNER = "data platform"
 # limit of its own: among 30 rows, two bad ones say nothing yet.
 REFUSED_LIMIT, REFUSED_FROM = 0.05, 200
 SMALL_REFUSED_LIMIT, SMALL_REFUSED_FROM = 0.25, 20
-# Where a source is known to be worse: an Olist order without items has no merchant, which is 4%
-# of all its order versions and up to a quarter of a day's.
+# Where a source, by its scheme, is known to be worse: an Olist order without items has no
+# merchant, which is 4% of all its order versions and up to a quarter of a day's.
 KNOWN_REFUSALS: dict[tuple[str, str], float] = {("olist", "orders"): 0.25}
 
 # References: a warning above the first share, a stop above the second.
@@ -205,9 +205,7 @@ def _refusal_checks() -> Iterator[Check]:
 
     for entity in (entity.name for entity in ENTITIES):
         elsewhere = "".join(
-            f" and platform <> '{platform}'"
-            for platform, known in KNOWN_REFUSALS
-            if known == entity
+            f" and scheme <> '{scheme}'" for scheme, known in KNOWN_REFUSALS if known == entity
         )
         yield check(
             f"few_{entity}_are_refused",
@@ -221,12 +219,12 @@ def _refusal_checks() -> Iterator[Check]:
             SMALL_REFUSED_LIMIT,
             f"rows_read >= {SMALL_REFUSED_FROM} and rows_read < {REFUSED_FROM}{elsewhere}",
         )
-    for (platform, entity), limit in KNOWN_REFUSALS.items():
+    for (scheme, entity), limit in KNOWN_REFUSALS.items():
         yield check(
-            f"few_{entity}_of_{platform}_are_refused",
+            f"few_{entity}_of_{scheme}_are_refused",
             entity,
             limit,
-            f"rows_read >= {SMALL_REFUSED_FROM} and platform = '{platform}'",
+            f"rows_read >= {SMALL_REFUSED_FROM} and scheme = '{scheme}'",
         )
 
 

@@ -11,8 +11,11 @@ Relations (made by `redline.validation.publication`):
   touched: how far the landed records say it moved, and how far the ledger says so.
 - `publication.balances`: one row per ledger cell that fell in the run: what is left in it.
 - `publication.merchant_sums`: one row per changed merchant rate, beside the sum of its products.
-- `publication.lost_merchants`: merchants of the published marts that the new ones lack.
-- `publication.missing_evaluations`: entities and policy lines without the evaluation due to them.
+- `publication.lost_merchants`: merchants of the published marts that the new ones lack, but for
+  those that the ledger holds nothing of any more and that are no longer rated.
+- `publication.rated_merchants`: one row per merchant that the run rated: whether it is known.
+- `publication.missing_evaluations`: evenings, entities and policy lines without the evaluation due
+  to them; a denominator of 0 stands for an open record.
 - `publication.row_counts`: one row per mart, beside the published one.
 """
 
@@ -257,8 +260,8 @@ _EVALUATION_CHECKS: tuple[Check, ...] = (
         name="every_entity_with_a_denominator_is_evaluated",
         table="publication.missing_evaluations",
         wrong="true",
-        keys=("entity_type", "entity_id", "metric", "risk_point", "denominator"),
-        by=None,
+        keys=("as_of_date", "entity_type", "entity_id", "metric", "risk_point", "denominator"),
+        by="as_of_date",
         todo=_MODEL,
         owner=OWNER,
     ),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -64,7 +65,7 @@ def make_relations(
     """Make `landing.*` and `intake.*`.
 
     Returns:
-        `rows_read`, `rows_quarantined` per entity over the range, and `notes` on what could not
+        `rows_read`, `quarantined` per entity over the range, and `notes` on what could not
         be judged yet.
     """
     root = settings.home.landing / plan.platform
@@ -92,6 +93,7 @@ def make_relations(
         is_small = sum(counted[path] for path in filled) <= _KEPT_ROWS
         make_rows(con, f"landing.{entity.name}", entity, filled, keep=is_small)
     con.execute("create table landing.repeated as " + " union all ".join(map(_repeated, ENTITIES)))
+    con.execute("set variable scheme = $1", [urlsplit(plan.source).scheme])
     _make_refusals(con, partitions)
     _make_references(con, plan, settings, unsound)
     judged_dates = _make_volume(con, root, plan, partitions)
@@ -362,7 +364,7 @@ def _make_refusals(con: duckdb.DuckDBPyConnection, partitions: list[Partition]) 
             )
 
         select
-            getvariable('platform') as platform,
+            getvariable('scheme') as scheme,
             entity,
             rows_read,
             rows_refused,

@@ -2,7 +2,8 @@
 
 The reconciliation starts from the landed Parquet and knows nothing of the models: it takes the
 newest version of every record on two evenings and counts what each evening holds. The ledger's
-sum between the two must be the difference.
+sum between the two must be the difference. An appealed event counts in its component and, unless
+it is overturned, in the component's adjusted twin.
 """
 
 from __future__ import annotations
@@ -31,9 +32,26 @@ _COUNTED = (
     *_RECORDS,
     "fct_alerts",
 )
-# Components whose landed records are counted afresh; each record counts by itself, so a count
-# of the newest versions is the whole truth about them.
-_EVENTS = (("complaints", "complaint_id"), ("reviews", "review_id"))
+# Events whose landed records are counted afresh: entity, key, own date. An appeal's subject type is
+# the entity's name in the singular.
+_EVENTS = (
+    ("complaints", "complaint_id", "created_at"),
+    ("reviews", "review_id", "created_at"),
+    ("refunds", "refund_id", "requested_at"),
+)
+_RECONCILED = (
+    "orders_paid",
+    "orders_fulfilled",
+    "late_shipments",
+    "complaints",
+    *(f"review_rated_{rating}" for rating in range(1, 6)),
+    "merchant_fault_return_orders",
+)
+_IN_RUN = "between getvariable('start_date') and getvariable('end_date')"
+_SHIP_BY = "coalesce(ship_by_at, paid_at + interval 72 hour)"
+_KEPT_ROWS = 500_000
+# A long range's evenings are sampled: its first, its last and some between.
+_STEPS_BETWEEN_EVENINGS = 6
 
 
 def make_relations(
@@ -57,7 +75,7 @@ def make_relations(
     _make_repeated(con)
     _make_merchant_sums(con)
     _make_rated_merchants(con)
-    _make_missing_evaluations(con)
+    _make_missing_evaluations(con, plan, settings)
     _make_reconciliation(con, plan, settings)
     _make_balances(con)
     is_published = _attach_published(con, settings)
@@ -261,54 +279,118 @@ def _make_rated_merchants(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _make_missing_evaluations(con: duckdb.DuckDBPyConnection) -> None:
-    """Of the last evening: what has a denominator and a policy, and no evaluation.
+def _make_missing_evaluations(
+    con: duckdb.DuckDBPyConnection, plan: Plan, settings: Settings
+) -> None:
+    """What has a policy and a denominator or an open record on an evening, and no evaluation.
 
     Follows the design from the ledger on: the most specific active policy per entity, metric and
-    risk point speaks (platform before `*`, then category before `*`); its official window ends
-    at D - (w - 1), its projected one at D.
+    risk point speaks (platform before `*`, then category before `*`, then the latest; both its
+    dates are included), for the category known on the evening; its official window ends at
+    D - (w - 1), its projected one at D. Denominators are judged on `publication.evenings`, open
+    records on every evening of the run.
     """
+    _make_evenings(con)
+    for name in ("merchants", "products"):
+        _make_landed(con, name, plan, settings)
+    _make_due(con)
+    _make_speaking(con)
     con.execute(
         """
         create table publication.missing_evaluations as
         with
-            entities as (
-                select 'merchant' as entity_type, merchant_id as entity_id, category_id
-                from warehouse.marts.dim_merchants
-                where platform = getvariable('platform')
+            asked as (
+                select as_of_date, entity_type, entity_id, metric, risk_point, 0 as denominator
+                from publication.due_by_record
+                semi join publication.speaking using (
+                    as_of_date, entity_type, category_id, metric, risk_point
+                )
                 union all
-                select 'product' as entity_type, product_id as entity_id, category_id
-                from warehouse.marts.dim_products
-                where platform = getvariable('platform')
-            ),
+                select as_of_date, entity_type, entity_id, metric, risk_point, denominator
+                from publication.due_by_count
+                inner join publication.speaking using (
+                    as_of_date, entity_type, category_id, metric, evaluation_days
+                )
+            )
 
-            active as (
-                select *
-                from warehouse.marts.dim_policies
-                where
-                    platform in (getvariable('platform'), '*')
-                    and effective_from <= getvariable('end_date')
-                    and coalesce(effective_to > getvariable('end_date'), true)
-            ),
+        select
+            as_of_date, entity_type, entity_id, metric, risk_point, max(denominator) as denominator
+        from asked
+        anti join marts.fct_policy_evaluations using (
+            as_of_date, entity_type, entity_id, metric, risk_point
+        )
+        group by as_of_date, entity_type, entity_id, metric, risk_point
+        """
+    )
 
-            speaking as (
+
+def _make_evenings(con: duckdb.DuckDBPyConnection) -> None:
+    """Make `publication.evenings`: all of a week; of a longer range, a sample of it.
+
+    The evenings on which a policy begins or ends are always among them.
+    """
+    con.execute(
+        f"""
+        create table publication.evenings as
+        with
+            lengths as (
                 select
-                    entities.entity_type,
-                    entities.entity_id,
-                    active.metric,
-                    active.risk_point,
-                    arg_max(
-                        active.evaluation_days,
-                        row(active.platform <> '*', active.category_id <> '*')
-                    ) as evaluation_days
-                from entities
-                inner join
-                    active
-                    on active.entity_type = entities.entity_type
-                    and active.category_id in (entities.category_id, '*')
-                group by all
-            ),
+                    greatest(
+                        1,
+                        cast(ceil(
+                            (getvariable('end_date') - getvariable('start_date'))
+                            / {_STEPS_BETWEEN_EVENINGS}
+                        ) as integer)
+                    ) as step
+            )
 
+        select getvariable('start_date') + cast(number * step as integer) as as_of_date
+        from lengths, range({_STEPS_BETWEEN_EVENINGS}) as numbers (number)
+        where as_of_date <= getvariable('end_date')
+        union
+        select getvariable('end_date') as as_of_date
+        union
+        select unnest([effective_from, effective_to]) as as_of_date
+        from warehouse.marts.dim_policies
+        where effective_from {_IN_RUN} or effective_to {_IN_RUN}
+        """
+    )
+    con.execute(f"delete from publication.evenings where not coalesce(as_of_date {_IN_RUN}, false)")
+
+
+def _make_due(con: duckdb.DuckDBPyConnection) -> None:
+    """Make `publication.due_by_count` and `publication.due_by_record`, with the evening's category.
+
+    A merchant that is not known yet has the category `unknown`.
+    """
+    types = con.execute(
+        "select distinct entity_type from warehouse.marts.dim_policies"
+        " where entity_type in ('merchant', 'product') order by 1"
+    ).fetchall()
+    cells = " union all ".join(
+        f"""
+            select
+                '{entity_type}' as entity_type,
+                {entity_type}_id as entity_id,
+                component,
+                cohort_date,
+                report_date,
+                sum(quantity) as quantity
+            from warehouse.marts.fct_cohort_ledger
+            where
+                platform = getvariable('platform')
+                and component in (select component from parts)
+                and report_date <= getvariable('end_date')
+                and cohort_date > getvariable('start_date')
+                - cast((select max(window_days + evaluation_days) from spans) as integer)
+            group by all
+        """
+        for (entity_type,) in types or [("merchant",)]
+    )
+    con.execute(
+        f"""
+        create temp table counted as
+        with
             parts as (
                 select metric, component, window_days
                 from warehouse.seeds.metric_components
@@ -316,85 +398,199 @@ def _make_missing_evaluations(con: duckdb.DuckDBPyConnection) -> None:
                 where part = 'denominator'
             ),
 
-            longest as (
-                select max(window_days + evaluation_days) as days
-                from parts
-                inner join active using (metric)
+            spans as (
+                select distinct
+                    as_of_date, entity_type, metric, component, window_days, evaluation_days
+                from warehouse.marts.dim_policies
+                inner join parts using (metric)
+                cross join publication.evenings
+                where
+                    platform in (getvariable('platform'), '*')
+                    and as_of_date >= effective_from
+                    and coalesce(as_of_date <= effective_to, true)
             ),
 
-            denominators as (
-                select
-                    unnest([
-                        {'entity_type': 'merchant', 'entity_id': merchant_id},
-                        {'entity_type': 'product', 'entity_id': product_id}
-                    ], recursive := true),
-                    metric,
-                    window_days,
-                    cohort_date,
-                    quantity
-                from warehouse.marts.fct_cohort_ledger
-                inner join parts using (component)
-                where
-                    platform = getvariable('platform')
-                    and report_date <= getvariable('end_date')
-                    and cohort_date > getvariable('end_date')
-                    - cast((select days from longest) as integer)
-            ),
+            cells as ({cells}),
 
             windows as (
                 select
-                    speaking.entity_type,
-                    speaking.entity_id,
-                    speaking.metric,
-                    speaking.risk_point,
-                    coalesce(sum(quantity) filter (
+                    spans.as_of_date,
+                    cells.entity_type,
+                    cells.entity_id,
+                    spans.metric,
+                    spans.evaluation_days,
+                    sum(quantity) filter (
                         where
-                            cohort_date <= getvariable('end_date') - (window_days - 1)
-                            and cohort_date
-                            > getvariable('end_date') - (window_days - 1) - evaluation_days
-                    ), 0) as official,
-                    coalesce(sum(quantity) filter (
-                        where cohort_date > getvariable('end_date') - evaluation_days
-                    ), 0) as projected
-                from speaking
-                inner join denominators using (entity_type, entity_id, metric)
+                            cohort_date <= as_of_date - (window_days - 1)
+                            and cohort_date > as_of_date - (window_days - 1) - evaluation_days
+                    ) as official,
+                    sum(quantity) filter (
+                        where cohort_date > as_of_date - evaluation_days
+                    ) as projected
+                from cells
+                inner join
+                    spans
+                    on spans.entity_type = cells.entity_type
+                    and spans.component = cells.component
+                    and cells.report_date <= spans.as_of_date
+                    and cells.cohort_date > spans.as_of_date - (window_days - 1) - evaluation_days
                 group by all
             )
 
         select
-            entity_type, entity_id, metric, risk_point, greatest(official, projected) as denominator
+            as_of_date,
+            entity_type,
+            entity_id,
+            metric,
+            evaluation_days,
+            greatest(coalesce(official, 0), coalesce(projected, 0)) as denominator
         from windows
-        anti join
-            (
-                select entity_type, entity_id, metric, risk_point
-                from warehouse.marts.fct_policy_evaluations
-                where
-                    platform = getvariable('platform')
-                    and as_of_date = getvariable('end_date')
-            ) as evaluated using (entity_type, entity_id, metric, risk_point)
         where official > 0 or projected > 0
+        """
+    )
+    records = " union ".join(
+        "select platform, opened_on, closed_on, entity_type, entity_id, metric, risk_point"
+        f" from warehouse.marts.{table}"
+        for table in _RECORDS
+    )
+    con.execute(
+        f"""
+        create temp table still_open as
+        select distinct as_of_date, entity_type, entity_id, metric, risk_point
+        from ({records})
+        cross join (
+            select cast(day as date) as as_of_date
+            from generate_series(
+                getvariable('start_date'), getvariable('end_date'), interval 1 day
+            ) as days (day)
+        )
+        where
+            platform = getvariable('platform')
+            and opened_on <= as_of_date
+            and coalesce(closed_on >= as_of_date, true)
+        """
+    )
+    con.execute(
+        """
+        create temp table categories as
+        with
+            asked as (
+                select as_of_date, entity_type, entity_id from counted
+                union
+                select as_of_date, entity_type, entity_id from still_open
+            ),
+
+            versions as (
+                select
+                    'merchant' as entity_type,
+                    merchant_id as entity_id,
+                    category_id,
+                    report_date,
+                    row(updated_at, report_date, source_date) as recency
+                from publication.landed_merchants
+                union all
+                select
+                    'product' as entity_type,
+                    product_id as entity_id,
+                    category_id,
+                    report_date,
+                    row(updated_at, report_date, source_date) as recency
+                from publication.landed_products
+                where 'product' in (select entity_type from asked)
+            )
+
+        select
+            as_of_date,
+            entity_type,
+            entity_id,
+            coalesce(
+                arg_max(category_id, recency) filter (where report_date <= as_of_date), 'unknown'
+            ) as category_id
+        from asked
+        left join versions using (entity_type, entity_id)
+        group by as_of_date, entity_type, entity_id
+        """
+    )
+    for due, table in (("due_by_count", "counted"), ("due_by_record", "still_open")):
+        con.execute(
+            f"create table publication.{due} as select * from {table}"
+            " inner join categories using (as_of_date, entity_type, entity_id)"
+        )
+
+
+def _make_speaking(con: duckdb.DuckDBPyConnection) -> None:
+    """Make `publication.speaking`: per evening and category, the one policy for a risk point."""
+    con.execute(
+        """
+        create table publication.speaking as
+        with
+            places as (
+                select as_of_date, entity_type, category_id from publication.due_by_count
+                union
+                select as_of_date, entity_type, category_id from publication.due_by_record
+            )
+
+        select
+            places.as_of_date,
+            places.entity_type,
+            places.category_id,
+            policies.metric,
+            policies.risk_point,
+            policies.evaluation_days
+        from places
+        inner join
+            warehouse.marts.dim_policies as policies
+            on policies.entity_type = places.entity_type
+            and policies.platform in (getvariable('platform'), '*')
+            and policies.category_id in (places.category_id, '*')
+            and policies.effective_from <= places.as_of_date
+            and coalesce(policies.effective_to >= places.as_of_date, true)
+        qualify
+            row_number() over (
+                partition by
+                    places.as_of_date,
+                    places.entity_type,
+                    places.category_id,
+                    policies.metric,
+                    policies.risk_point
+                order by
+                    policies.platform = '*',
+                    policies.category_id = '*',
+                    policies.effective_from desc,
+                    policies.policy_id
+            )
+            = 1
         """
     )
 
 
 def _make_reconciliation(con: duckdb.DuckDBPyConnection, plan: Plan, settings: Settings) -> None:
     """Count the newest versions on the last evening and on the one before the run."""
-    for name in ("orders", "complaints", "reviews"):
-        files = landed_files(settings.home, plan.platform, entity(name), None, plan.end)
-        make_rows(con, f"publication.landed_{name}", entity(name), files)
+    for name in ("orders", "appeals", *(name for name, _, _ in _EVENTS)):
+        _make_landed(con, name, plan, settings)
     con.execute("set variable evening_before = $1", [plan.start - ONE_DAY])
     has_history = plan.published_through is not None
     _make_touched(con, has_history=has_history)
     columns = (
         "merchant_id := merchant_id, status := status, paid_on := business_date(paid_at),"
-        " fulfilled_on := business_date(fulfilled_at)"
+        " fulfilled_on := business_date(fulfilled_at),"
+        f" late_on := case when shipped_at is null or shipped_at > {_SHIP_BY}"
+        f" then business_date({_SHIP_BY}) end"
     )
     _make_newest(con, "orders", "order_id", columns, has_history=has_history)
-    for name, key in _EVENTS:
-        columns = "order_id := order_id, status := status, created_on := business_date(created_at)"
-        if name == "reviews":
-            columns += ", rating := rating"
+    own_columns = {
+        "reviews": ", rating := rating",
+        "refunds": ", reason_code := reason_code, fault_party := fault_party",
+    }
+    for name, key, time in _EVENTS:
+        columns = f"order_id := order_id, status := status, event_on := business_date({time})"
+        columns += own_columns.get(name, "")
         _make_newest(con, name, key, columns, has_history=has_history)
+    columns = (
+        "subject_type := subject_type, subject_id := subject_id, status := status,"
+        " decided_at := decided_at"
+    )
+    _make_newest(con, "appeals", "appeal_id", columns, has_history=has_history)
     counted = " union all ".join(
         f"select *, {sign} as sign from ({_counted(side, evening)})"
         for side, evening, sign in (
@@ -415,12 +611,7 @@ def _make_reconciliation(con: duckdb.DuckDBPyConnection, plan: Plan, settings: S
             ledger as (
                 select component, merchant_id, cohort_date, sum(quantity) as quantity
                 from marts.fct_cohort_ledger
-                where
-                    component in ('orders_paid', 'orders_fulfilled', 'complaints')
-                    or component in (
-                        'review_rated_1', 'review_rated_2', 'review_rated_3',
-                        'review_rated_4', 'review_rated_5'
-                    )
+                where replace(component, '_adjusted', '') in {_RECONCILED}
                 group by all
             )
 
@@ -434,24 +625,68 @@ def _make_reconciliation(con: duckdb.DuckDBPyConnection, plan: Plan, settings: S
         full join ledger using (component, merchant_id, cohort_date)
         """
     )
-    for name in ("orders", "complaints", "reviews"):
+    for name in ("orders", "appeals", *(name for name, _, _ in _EVENTS)):
         con.execute(f"drop table publication.newest_{name}")
+
+
+def _make_landed(con: duckdb.DuckDBPyConnection, name: str, plan: Plan, settings: Settings) -> None:
+    """Make `publication.landed_<entity>`: every version landed by the last evening.
+
+    What is small is read once, for opening many files costs more than holding a few rows.
+    """
+    files = landed_files(settings.home, plan.platform, entity(name), None, plan.end)
+    make_rows(con, f"publication.filed_{name}", entity(name), files)
+    row = con.execute(f"select count(*) from publication.filed_{name}").fetchone()
+    kind = "table" if row and row[0] <= _KEPT_ROWS else "view"
+    con.execute(
+        f"create {kind} publication.landed_{name} as select * from publication.filed_{name}"
+    )
 
 
 def _make_touched(con: duckdb.DuckDBPyConnection, *, has_history: bool) -> None:
     """Make `publication.touched_<entity>`: the only records whose counts can have moved.
 
-    Orders with a version or an event landed in the run, or whose cohort date or an event's own
-    date falls in it; all events that ever belonged to them; and the orders of those.
-    Without history every record is.
+    Orders with a version landed in the run, or whose cohort date or shipping deadline falls in
+    it, and every order that a moved event ever belonged to; all events that ever belonged to
+    them; the orders of those, and the appeals on them. An event has moved if a version of it
+    or of an appeal on it was landed, if its own date or the appeal's decision falls in the run, or
+    if its reason code speaks anew. Without history every record is touched.
     """
     if not has_history:
         return
-    in_run = "between getvariable('start_date') and getvariable('end_date')"
+    moved = " union ".join(
+        f"select '{name[:-1]}' as subject_type, {key} as subject_id from publication.landed_{name}"
+        f" where report_date {_IN_RUN} or business_date({time}) {_IN_RUN}"
+        for name, key, time in _EVENTS
+    )
+    con.execute(
+        f"""
+        create table publication.moved_events as
+        {moved}
+        union
+        select subject_type, subject_id
+        from publication.landed_appeals
+        where
+            appeal_id in (
+                select appeal_id
+                from publication.landed_appeals
+                where report_date {_IN_RUN} or business_date(decided_at) {_IN_RUN}
+            )
+        union
+        select 'refund' as subject_type, refund_id as subject_id
+        from publication.landed_refunds
+        where
+            reason_code in (
+                select reason_code
+                from warehouse.seeds.reason_codes
+                where effective_from {_IN_RUN}
+            )
+        """
+    )
     events = " union ".join(
-        f"select order_id from publication.landed_{name}"
-        f" where report_date {in_run} or business_date(created_at) {in_run}"
-        for name, _ in _EVENTS
+        f"select order_id from publication.landed_{name} where {key} in"
+        f" (select subject_id from publication.moved_events where subject_type = '{name[:-1]}')"
+        for name, key, _ in _EVENTS
     )
     con.execute(
         f"""
@@ -459,14 +694,15 @@ def _make_touched(con: duckdb.DuckDBPyConnection, *, has_history: bool) -> None:
         select order_id
         from publication.landed_orders
         where
-            report_date {in_run}
-            or business_date(paid_at) {in_run}
-            or business_date(fulfilled_at) {in_run}
+            report_date {_IN_RUN}
+            or business_date(paid_at) {_IN_RUN}
+            or business_date(fulfilled_at) {_IN_RUN}
+            or business_date({_SHIP_BY}) {_IN_RUN}
         union
         {events}
         """
     )
-    for name, key in _EVENTS:
+    for name, key, _ in _EVENTS:
         con.execute(
             f"""
             create table publication.touched_{name} as
@@ -478,12 +714,18 @@ def _make_touched(con: duckdb.DuckDBPyConnection, *, has_history: bool) -> None:
     orders = " union ".join(
         f"select order_id from publication.landed_{name}"
         f" where {key} in (select {key} from publication.touched_{name})"
-        for name, key in _EVENTS
+        for name, key, _ in _EVENTS
     )
     con.execute(
         "create table publication.touched_orders as"
         f" select order_id from publication.moved_orders union {orders}"
     )
+    appeals = " union ".join(
+        f"select appeal_id from publication.landed_appeals where subject_type = '{name[:-1]}'"
+        f" and subject_id in (select {key} from publication.touched_{name})"
+        for name, key, _ in _EVENTS
+    )
+    con.execute(f"create table publication.touched_appeals as {appeals}")
 
 
 def _make_newest(
@@ -521,7 +763,7 @@ def _make_newest(
 
 
 def _counted(side: str, evening: str) -> str:
-    """SQL: what counts on an evening, one row per record: component, merchant, cohort date."""
+    """SQL: what counts on an evening, one row per count: component, merchant, cohort date."""
     return f"""
         with
             orders as (
@@ -529,25 +771,87 @@ def _counted(side: str, evening: str) -> str:
                     order_id,
                     {side}.merchant_id as merchant_id,
                     {side}.paid_on as paid_on,
-                    {side}.fulfilled_on as fulfilled_on
+                    {side}.fulfilled_on as fulfilled_on,
+                    {side}.late_on as late_on
                 from publication.newest_orders
                 where {side}.status = 'active'
             ),
 
-            complaints as (
-                select {side}.order_id as order_id
+            appeals as (
+                select
+                    {side}.subject_type as subject_type,
+                    {side}.subject_id as subject_id,
+                    arg_max({side}.status, row({side}.decided_at, appeal_id)) as decision
+                from publication.newest_appeals
+                where
+                    {side}.status in ('upheld', 'rejected')
+                    and business_date({side}.decided_at) <= getvariable('{evening}')
+                group by all
+            ),
+
+            faults as (
+                select
+                    reason_code,
+                    arg_max(fault_party, row(platform <> '*', effective_from)) as fault_party
+                from warehouse.seeds.reason_codes
+                where
+                    platform in (getvariable('platform'), '*')
+                    and effective_from <= getvariable('{evening}')
+                group by reason_code
+            ),
+
+            events as (
+                select
+                    'complaint' as subject_type,
+                    complaint_id as subject_id,
+                    {side}.order_id as order_id,
+                    'complaints' as component
                 from publication.newest_complaints
                 where
                     {side}.status in ('open', 'resolved')
-                    and {side}.created_on <= getvariable('{evening}')
-            ),
-
-            reviews as (
-                select {side}.order_id as order_id, {side}.rating as rating
+                    and {side}.event_on <= getvariable('{evening}')
+                union all
+                select
+                    'review' as subject_type,
+                    review_id as subject_id,
+                    {side}.order_id as order_id,
+                    'review_rated_' || {side}.rating as component
                 from publication.newest_reviews
                 where
                     {side}.status = 'visible'
-                    and {side}.created_on <= getvariable('{evening}')
+                    and {side}.event_on <= getvariable('{evening}')
+                union all
+                select
+                    'refund' as subject_type,
+                    refund_id as subject_id,
+                    {side}.order_id as order_id,
+                    'merchant_fault_return_orders' as component
+                from publication.newest_refunds
+                left join faults on faults.reason_code = {side}.reason_code
+                where
+                    {side}.status in ('requested', 'approved', 'completed')
+                    and {side}.event_on <= getvariable('{evening}')
+                    and coalesce({side}.fault_party, faults.fault_party) = 'merchant'
+            ),
+
+            standing as (
+                select
+                    subject_type,
+                    order_id,
+                    unnest(
+                        case
+                            when decision = 'upheld' then [component]
+                            else [component, component || '_adjusted']
+                        end
+                    ) as component
+                from events
+                left join appeals using (subject_type, subject_id)
+            ),
+
+            counted_events as (
+                select * from standing where subject_type <> 'refund'
+                union all
+                select distinct * from standing where subject_type = 'refund'
             ),
 
             counted as (
@@ -557,12 +861,15 @@ def _counted(side: str, evening: str) -> str:
                 select 'orders_fulfilled' as component, merchant_id, fulfilled_on as cohort_date
                 from orders
                 union all
-                select 'complaints' as component, merchant_id, paid_on as cohort_date
-                from complaints
-                inner join orders using (order_id)
+                select 'late_shipments' as component, merchant_id, paid_on as cohort_date
+                from orders
+                where late_on <= getvariable('{evening}')
                 union all
-                select 'review_rated_' || rating, merchant_id, fulfilled_on
-                from reviews
+                select
+                    component,
+                    merchant_id,
+                    if(subject_type = 'review', fulfilled_on, paid_on) as cohort_date
+                from counted_events
                 inner join orders using (order_id)
             )
 
@@ -622,6 +929,31 @@ def _make_lost_merchants(con: duckdb.DuckDBPyConnection, plan: Plan, *, is_publi
                 )
             """
         )
+    # A correction may leave a merchant nothing to rate: its last order was deleted or moved.
+    con.execute(
+        """
+        delete from publication.lost_merchants
+        where
+            missing_from = 'marts.fct_merchant_daily_rates'
+            and merchant_id not in (
+                select merchant_id
+                from warehouse.marts.fct_cohort_ledger as ledger
+                inner join warehouse.seeds.metric_components as parts
+                    on parts.component = ledger.component
+                inner join warehouse.seeds.metrics as metrics
+                    on metrics.metric = parts.metric
+                where
+                    ledger.platform = getvariable('platform')
+                    and ledger.report_date <= getvariable('end_date')
+                    and ledger.lag_days < metrics.window_days
+                    and ledger.merchant_id in (
+                        select merchant_id from publication.lost_merchants
+                    )
+                group by ledger.merchant_id, ledger.cohort_date, parts.metric, ledger.component
+                having sum(ledger.quantity) <> 0
+            )
+        """
+    )
 
 
 def _make_row_counts(con: duckdb.DuckDBPyConnection, *, is_published: bool) -> dict[str, int]:

@@ -27,11 +27,14 @@ def settings_of(root: Path) -> Settings:
     return Settings(Home(root), "Asia/Shanghai", ("default",), 180, 7)
 
 
-def plan_of(start: date = FIRST, end: date = LAST, published: date | None = None) -> Plan:
+def plan_of(
+    start: date = FIRST,
+    end: date = LAST,
+    published: date | None = None,
+    source: str = "files:///nowhere",
+) -> Plan:
     """A plan for some open dates."""
-    return Plan(
-        f"made-{start}-{end}", PLATFORM, "files:///nowhere", start, end, published, None, start, end
-    )
+    return Plan(f"made-{start}-{end}", PLATFORM, source, start, end, published, None, start, end)
 
 
 def noon(day: date) -> datetime:

@@ -256,6 +256,18 @@ def test_a_small_batch_that_is_mostly_refused_stops(tmp_path: Path) -> None:
     assert "refused_share 0.75" in message_of(answer, "intake.refusals", name)
 
 
+def test_what_a_source_is_known_to_refuse_goes_by_its_scheme_not_its_platform(
+    tmp_path: Path,
+) -> None:
+    landed.make_landing(tmp_path, FIRST, FIRST)
+    landed.enter(landed.file_of(tmp_path, "orders", FIRST), rows_read=300, rows_quarantined=60)
+    plan = {"start": FIRST, "end": FIRST}
+    strict = message_of(answer_of(tmp_path, **plan), "intake.refusals", "few_orders_are_refused")
+    assert "refused_share 0.2" in strict
+    known = answer_of(tmp_path, **plan, source="olist:///somewhere?platform=made")
+    assert not message_of(known, "intake.refusals", "few_orders_are_refused")
+
+
 def test_an_unusual_volume_and_a_few_orphans_warn_and_pass(tmp_path: Path) -> None:
     end = FIRST + 8 * ONE_DAY
     ordinary = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def evaluation(number: int, fields: str) -> str:
     return (
         "insert into marts.fct_policy_evaluations"
         f" select * replace ('x{number}' as entity_id, {fields})"
-        " from marts.fct_policy_evaluations where entity_id = 'm0' order by all limit 1"
+        f" from marts.fct_policy_evaluations where entity_id = 'm0' and as_of_date = date '{LAST}'"
     )
 
 
@@ -137,8 +137,8 @@ FAULTS: dict[tuple[str, str], tuple[str, str]] = {
     ),
     ("publication.repeated", "one_row_per_grain"): (
         (
-            "insert into marts.fct_policy_evaluations"
-            " select * from marts.fct_policy_evaluations where entity_id = 'm0'"
+            "insert into marts.fct_policy_evaluations select * from marts.fct_policy_evaluations"
+            f" where entity_id = 'm0' and as_of_date = date '{LAST}'"
         ),
         "mart=marts.fct_policy_evaluations, grain=2026-03-04 merchant m0 complaint_rate service",
     ),
@@ -151,8 +151,8 @@ FAULTS: dict[tuple[str, str], tuple[str, str]] = {
         "component=complaints, merchant_id=m1, cohort_date=2026-03-01, landed=3, ledger=10",
     ),
     ("publication.balances", "no_cell_falls_below_zero"): (
-        entry("'complaints_adjusted' as component, -2 as quantity"),
-        "component=complaints_adjusted, lag_days=0, balance=-2",
+        entry("'complaints_adjusted' as component, -2 as quantity, 3 as lag_days"),
+        "component=complaints_adjusted, lag_days=3, balance=-2",
     ),
     ("publication.merchant_sums", "products_add_up_to_their_merchant"): (
         (
@@ -177,7 +177,10 @@ FAULTS: dict[tuple[str, str], tuple[str, str]] = {
     ),
     ("publication.missing_evaluations", "every_entity_with_a_denominator_is_evaluated"): (
         "delete from marts.fct_policy_evaluations where entity_id = 'm1'",
-        "entity_id=m1, metric=complaint_rate, risk_point=service, denominator=12",
+        (
+            "as_of_date=2026-03-01, entity_type=merchant, entity_id=m1, metric=complaint_rate,"
+            " risk_point=service, denominator=3"
+        ),
     ),
     ("marts.fct_policy_evaluations", "statuses_are_known"): (
         evaluation(1, "'fine' as status"),
@@ -311,6 +314,190 @@ def test_the_pages_name_what_failed_and_the_error_is_one_line(
     assert str(front) in str(stopped.value)
 
 
+def twins(*components: str) -> list[str]:
+    """Components and their adjusted twins."""
+    return [name for component in components for name in (component, f"{component}_adjusted")]
+
+
+def enter(home: Path, day: date, component: str, merchant: str, cohort: date, by: int = 1) -> None:
+    """Write one entry of some report date into the ledger."""
+    with duckdb.connect(str(home / "warehouse.duckdb")) as con:
+        con.execute(
+            "insert into marts.fct_cohort_ledger values ($1, $2, $3, $4, 'p0', $5, 0, $6)",
+            [day, cohort, PLATFORM, merchant, component, by],
+        )
+
+
+MISSING = ("publication.missing_evaluations", "every_entity_with_a_denominator_is_evaluated")
+LOST = ("publication.lost_merchants", "no_merchant_is_lost")
+RECONCILED = ("publication.reconciliation", "ledger_reconciles_with_landed_records")
+
+
+def test_a_policy_speaks_on_its_last_evening_and_is_silent_on_the_next(home: Path) -> None:
+    """Nothing was evaluated on the last two evenings; the policies end on the first of them."""
+    last = LAST - ONE_DAY
+    change(
+        home / "warehouse.duckdb",
+        f"update marts.dim_policies set effective_to = date '{last}'",
+        f"delete from marts.fct_policy_evaluations where as_of_date >= date '{last}'",
+        "update marts.fct_warning_records set opened_on = date '2026-05-01'",
+        "update marts.fct_violation_records set opened_on = date '2026-05-01'",
+    )
+    message = message_of(answer_of(home), *MISSING)
+    assert "observed 2 rows" in message
+    assert f"as_of_date={last}" in message
+    assert f"as_of_date={LAST}" not in message
+
+
+@pytest.mark.parametrize(("older", "newer"), [(7, 1), (1, 7)])
+def test_of_equally_specific_policies_the_latest_speaks(home: Path, older: int, newer: int) -> None:
+    """On the last evening a window of seven days holds something, that of one day nothing."""
+    change(
+        home / "warehouse.duckdb",
+        "delete from marts.dim_policies where policy_id = 'any'",
+        f"update marts.dim_policies set category_id = '*', evaluation_days = {newer}",
+        f"insert into marts.dim_policies select * replace ('older' as policy_id, {older} as"
+        " evaluation_days, date '1999-01-01' as effective_from) from marts.dim_policies",
+        f"delete from marts.fct_cohort_ledger where cohort_date >= date '{LAST - ONE_DAY}'",
+        f"delete from marts.fct_policy_evaluations where as_of_date = date '{LAST}'",
+        "delete from marts.fct_warning_records",
+        "delete from marts.fct_violation_records",
+    )
+    message = message_of(answer_of(home), *MISSING)
+    assert ("observed 2 rows" in message) == (newer == 7)
+
+
+def test_an_evening_within_the_range_is_judged_too(home: Path) -> None:
+    evening = FIRST + ONE_DAY
+    change(
+        home / "warehouse.duckdb",
+        "delete from marts.fct_policy_evaluations"
+        f" where as_of_date = date '{evening}' and entity_id = 'm1'",
+    )
+    message = message_of(answer_of(home), *MISSING)
+    assert "observed 1 rows" in message
+    assert f"as_of_date={evening}, entity_type=merchant, entity_id=m1" in message
+
+
+def test_an_open_record_is_evaluated_although_nothing_is_left_to_count(home: Path) -> None:
+    """`m5` sold nothing; its record is open on the second and third evening."""
+    change(
+        home / "warehouse.duckdb",
+        "insert into marts.fct_warning_records select * replace ('r3' as record_id,"
+        f" 'm5' as entity_id, date '{FIRST + ONE_DAY}' as opened_on,"
+        f" date '{LAST - ONE_DAY}' as closed_on) from marts.fct_warning_records",
+    )
+    message = message_of(answer_of(home), *MISSING)
+    assert "observed 2 rows" in message
+    assert f"as_of_date={FIRST + ONE_DAY}, entity_type=merchant, entity_id=m5" in message
+    assert "denominator=0" in message
+
+
+def test_a_merchant_whose_orders_were_all_corrected_away_is_not_lost(home: Path) -> None:
+    """Without rates it is lost only while the ledger still holds something of it."""
+    publish(home)
+    without = "delete from marts.fct_merchant_daily_rates where merchant_id = 'm1'"
+    change(home / "warehouse.duckdb", without)
+    message = message_of(answer_of(home), *LOST)
+    assert "missing_from=marts.fct_merchant_daily_rates, merchant_id=m1" in message
+
+    corrected = (
+        "insert into marts.fct_cohort_ledger select * replace (-quantity as quantity)"
+        " from marts.fct_cohort_ledger where merchant_id = 'm1'"
+    )
+    change(home / "warehouse.duckdb", corrected)
+    assert not message_of(answer_of(home), *LOST)
+
+
+def on_top(home: Path, **changes: list[landed.Row]) -> dict[str, Any]:
+    """Land a fifth day with nothing but `changes`, and the plan of its run."""
+    day = LAST + ONE_DAY
+    landed.make_landing(
+        home, day, day, changes={(of.name, day): changes.get(of.name, []) for of in landed.ENTITIES}
+    )
+    return {"start": day, "end": day, "published": LAST}
+
+
+def test_a_shipping_deadline_that_passes_in_silence_is_reconciled(home: Path) -> None:
+    """An order of the second day was never shipped: it is late 72 hours after it was paid."""
+    day, paid = LAST + ONE_DAY, FIRST + ONE_DAY
+    rows = landed.records(entity("orders"), paid)
+    rows[0] |= {"ship_by_at": None, "shipped_at": None}
+    landed.land(home, entity("orders"), paid, rows)
+    plan = on_top(home)
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert (
+        f"component=late_shipments, merchant_id=m0, cohort_date={paid}, landed=1, ledger=0"
+        in message
+    )
+    enter(home, day, "late_shipments", "m0", paid)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
+def test_merchant_fault_returns_are_reconciled_by_the_fault_of_their_reason(home: Path) -> None:
+    """Orders count once: one has a second refund, another's fault follows from its reason.
+
+    From the fifth day on the platform's own row blames the carrier for `broken`, which any
+    platform's row, though later, does not change.
+    """
+    day = LAST + ONE_DAY
+    refunds = landed.records(entity("refunds"), LAST)
+    refunds[1] |= {"fault_party": None, "reason_code": "broken"}
+    landed.land(home, entity("refunds"), LAST, refunds)
+    change(
+        home / "warehouse.duckdb",
+        "insert into seeds.reason_codes values ('*', 'broken', date '2000-01-01', 'merchant'),"
+        f" ('{PLATFORM}', 'broken', date '{day}', 'carrier'),"
+        f" ('*', 'broken', date '{day}', 'merchant')",
+    )
+    assert not message_of(answer_of(home), *RECONCILED)
+
+    second = {**landed.records(entity("refunds"), day)[0], "order_id": refunds[0]["order_id"]}
+    plan = on_top(home, refunds=[second])
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert "observed 2 rows" in message
+    assert (
+        f"component=merchant_fault_return_orders, merchant_id=m1, cohort_date={LAST},"
+        " landed=-1, ledger=0" in message
+    )
+    for component in twins("merchant_fault_return_orders"):
+        enter(home, day, component, "m1", LAST, -1)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
+def test_a_refund_that_moves_leaves_an_order_that_has_another_counted(home: Path) -> None:
+    """Order 0 of the first day has two refunds; one turns out to belong to a new order."""
+    day = LAST + ONE_DAY
+    refunds = landed.records(entity("refunds"), FIRST)
+    refunds.append({**refunds[0], "refund_id": "another"})
+    landed.land(home, entity("refunds"), FIRST, refunds)
+    order = landed.records(entity("orders"), day, 1)
+    moved = {**refunds[-1], "order_id": order[0]["order_id"], "updated_at": landed.noon(day)}
+    plan = on_top(home, orders=order, refunds=[moved])
+    for component in (
+        "orders_paid",
+        "orders_fulfilled",
+        *twins("merchant_fault_return_orders"),
+    ):
+        enter(home, day, component, "m0", day)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
+def test_an_upheld_appeal_ends_the_adjusted_twin_only(home: Path) -> None:
+    day = LAST + ONE_DAY
+    appeal = landed.records(entity("appeals"), day, 1)[0]
+    complaint = landed.records(entity("complaints"), FIRST, 2)[1]["complaint_id"]
+    appeal |= {"subject_type": "complaint", "subject_id": complaint, "status": "upheld"}
+    plan = on_top(home, appeals=[appeal])
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert "observed 1 rows" in message
+    assert (
+        f"component=complaints_adjusted, merchant_id=m1, cohort_date={FIRST}, landed=-1" in message
+    )
+    enter(home, day, "complaints_adjusted", "m1", FIRST, -1)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
 def day_on_top(home: Path) -> None:
     """The fifth day brings a corrected order, a withdrawn complaint and a late, older version."""
     orders, complaints = entity("orders"), entity("complaints")
@@ -345,9 +532,13 @@ def test_corrections_and_stale_versions_of_a_day_on_top_are_reconciled(home: Pat
         *(
             (merchant, "p0", component, sign)
             for merchant, sign in (("m0", -1), ("m1", 1))
-            for component in ("orders_paid", "orders_fulfilled", "complaints", "review_rated_1")
+            for component in (
+                "orders_paid",
+                "orders_fulfilled",
+                *twins("complaints", "review_rated_1", "merchant_fault_return_orders"),
+            )
         ),
-        ("m1", "p0", "complaints", -1),
+        *(("m1", "p0", component, -1) for component in twins("complaints")),
     ]
     with duckdb.connect(str(home / "warehouse.duckdb")) as con:
         for merchant, product, component, quantity in moves:
@@ -379,7 +570,7 @@ def test_a_contribution_that_begins_in_silence_is_reconciled(home: Path) -> None
     landed.land(home, entity("orders"), LAST, rows)
     landed.make_landing(home, day, day, changes={(of.name, day): [] for of in landed.ENTITIES})
     with duckdb.connect(str(home / "warehouse.duckdb")) as con:
-        for component in ("orders_fulfilled", "review_rated_5"):
+        for component in ("orders_fulfilled", *twins("review_rated_5")):
             con.execute(
                 "insert into marts.fct_cohort_ledger values ($1, $1, $2, 'm0', 'p1', $3, 0, 1)",
                 [day, PLATFORM, component],

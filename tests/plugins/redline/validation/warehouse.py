@@ -1,8 +1,8 @@
 """A small warehouse made by hand over `landed.make_landing`: for the publication gate.
 
 Six orders a day for two merchants (even numbers `m0`, odd ones `m1`), each paid, fulfilled,
-complained about and reviewed on its day. A metric's window is two days here, so that four days
-hold mature cohorts.
+complained about, reviewed and returned by the merchant's fault on its day. A metric's window is
+two days here, so that four days hold mature cohorts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ _TABLES = f"""
     create table seeds.metrics (metric varchar, window_days integer);
     create table seeds.metric_components (metric varchar, part varchar, component varchar);
     create table seeds.components (component varchar);
+    create table seeds.reason_codes (
+        platform varchar, reason_code varchar, effective_from date, fault_party varchar
+    );
 
     create table marts.dim_merchants as
     select '{PLATFORM}' as platform, 'm' || range as merchant_id, 'food' as category_id
@@ -65,7 +68,14 @@ _TABLES = f"""
         ),
 
         parts as (
-            select *, unnest(['orders_paid', 'orders_fulfilled', 'complaints', stars]) as component
+            select
+                *,
+                unnest([
+                    'orders_paid', 'orders_fulfilled',
+                    'complaints', 'complaints_adjusted',
+                    stars, stars || '_adjusted',
+                    'merchant_fault_return_orders', 'merchant_fault_return_orders_adjusted'
+                ]) as component
             from orders
         )
 
@@ -115,18 +125,25 @@ _RATES = """
 _JUDGEMENTS = f"""
     create table marts.fct_policy_evaluations as
     with
+        evenings as (select distinct report_date as as_of_date from marts.fct_cohort_ledger),
+
         windows as (
             select
-                merchant_id,
-                sum(quantity) filter (where component = 'complaints') as numerator,
-                sum(quantity) filter (where component = 'orders_paid') as denominator
-            from marts.fct_cohort_ledger
-            where cohort_date < date '{LAST}'
-            group by merchant_id
+                as_of_date,
+                merchants.merchant_id,
+                coalesce(sum(quantity) filter (where component = 'complaints'), 0) as numerator,
+                coalesce(sum(quantity) filter (where component = 'orders_paid'), 0) as denominator
+            from evenings
+            cross join (select distinct merchant_id from marts.fct_cohort_ledger) as merchants
+            left join
+                marts.fct_cohort_ledger as ledger
+                on ledger.merchant_id = merchants.merchant_id
+                and ledger.cohort_date < evenings.as_of_date
+            group by as_of_date, merchants.merchant_id
         )
 
     select
-        date '{LAST}' as as_of_date,
+        as_of_date,
         'food' as policy_id,
         '{PLATFORM}' as platform,
         'merchant' as entity_type,
@@ -136,8 +153,8 @@ _JUDGEMENTS = f"""
         'service' as risk_point,
         numerator::bigint as numerator,
         denominator::bigint as denominator,
-        numerator / denominator as value,
-        0.4 as lower_bound,
+        if(denominator > 0, numerator / denominator, null) as value,
+        if(denominator > 0, 0.4, null) as lower_bound,
         1.0 as projected_value,
         0.5 as warning_threshold,
         1.0 as violation_threshold,
@@ -146,10 +163,26 @@ _JUDGEMENTS = f"""
     from windows;
 
     create table marts.fct_warning_records as
-    select '{PLATFORM}' as platform, 'r1' as record_id;
+    select
+        '{PLATFORM}' as platform,
+        'r1' as record_id,
+        'complaint_rate' as metric,
+        'service' as risk_point,
+        'merchant' as entity_type,
+        'm0' as entity_id,
+        date '{LAST}' as opened_on,
+        cast(null as date) as closed_on;
 
     create table marts.fct_violation_records as
-    select '{PLATFORM}' as platform, 'r2' as record_id;
+    select
+        '{PLATFORM}' as platform,
+        'r2' as record_id,
+        'complaint_rate' as metric,
+        'service' as risk_point,
+        'merchant' as entity_type,
+        'm0' as entity_id,
+        date '{LAST}' as opened_on,
+        cast(null as date) as closed_on;
 
     create table marts.fct_alerts as
     select
@@ -181,7 +214,8 @@ def make_warehouse(path: Path, last: date = LAST) -> None:
                     [metric, part, component],
                 )
         con.execute(
-            "insert into seeds.components select distinct component from marts.fct_cohort_ledger"
+            "insert into seeds.components"
+            " select distinct replace(component, '_adjusted', '') from marts.fct_cohort_ledger"
         )
         for entity, columns in _COLUMNS.items():
             con.execute(_RATES.format(entity=entity, columns=columns, last=last))
