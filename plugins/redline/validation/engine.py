@@ -38,6 +38,7 @@ with warnings.catch_warnings():
     )
     from great_expectations.expectations.expectation import Expectation
 
+from redline.validation.pages import make_self_contained
 from redline.validation.suite import Check, Codes, Rows, Suite, Values
 
 _SITE = "gate"
@@ -132,6 +133,7 @@ def _judge(suite: Suite, facts: Path, table: str, docs: Path) -> list[Verdict]:
         source.get_execution_engine().close()
         source.get_engine().dispose()
     context.build_data_docs(site_names=[_SITE])
+    make_self_contained(aside)
     shutil.rmtree(docs, ignore_errors=True)
     aside.replace(docs)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from datetime import date, timedelta
 from pathlib import Path
@@ -308,6 +309,9 @@ def test_the_pages_name_what_failed_and_the_error_is_one_line(
     front = Path(faulty["data_docs"])
     pages = "".join(page.read_text() for page in front.parent.rglob("*.html"))
     assert "ledger_reconciles_with_landed_records" in pages
+    assert not re.search(r"""<(script|img)[^>]*src=.https?:|<link[^>]*href=.https?:""", pages)
+    (result,) = re.findall(r"url=([^']+)", front.read_text())
+    assert "ledger_reconciles_with_landed_records" in (front.parent / result).read_text()
     with pytest.raises(GateError) as stopped:
         validate_publication(plan_of(), settings_of(faulty_root))
     assert "\n" not in str(stopped.value)
