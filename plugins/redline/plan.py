@@ -7,7 +7,7 @@ is a process of its own.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,6 @@ class Plan:
         """Whether there is anything to transform and publish."""
         return self.start <= self.end
 
-    @property
-    def next_open_date(self) -> date:
-        """The report date under which differences of closed dates are landed."""
-        return self.start
-
     def folder(self, home: Home) -> Path:
         """Where the run's stages leave their reports."""
         return home.runs / self.run_id
@@ -87,4 +82,4 @@ def days(start: date, end: date) -> list[date]:
     return [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
 
 
-__all__ = ["ONE_DAY", "Plan", "days", "load_plan", "replace"]
+__all__ = ["ONE_DAY", "Plan", "days", "load_plan"]
