@@ -34,7 +34,7 @@ from tests.histories import (
 def settings_of(root: Path, timezone: str) -> Settings:
     """Settings of a home at `root`, independent of the environment."""
     root.mkdir(parents=True, exist_ok=True)
-    return Settings(Home(root), timezone, ("default",), 180, 7, "a key for tests")
+    return Settings(Home(root), timezone, ("douyin_laike",), 180, 7, "a key for tests")
 
 
 def land_dates(

@@ -25,7 +25,7 @@
         projections as (
             -- A merchant's prior is the same for every length of window.
             select distinct platform, merchant_id, category_id, metric, prior_rate
-            from {{ ref("int_merchant_projections") }}
+            from {{ ref("int_entity_projections") }}
             where as_of_date = {{ last_date() }}
         ),
 

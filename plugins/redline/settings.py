@@ -108,7 +108,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         home=Home(Path(environ.get("REDLINE_HOME", PROJECT / "data")).expanduser().absolute()),
         timezone=timezone,
-        policies=_names(environ, "REDLINE_POLICIES", "default"),
+        policies=_names(environ, "REDLINE_POLICIES", "douyin_laike"),
         horizon_days=_count(environ, "REDLINE_HORIZON_DAYS", 180),
         kept_runs=_count(environ, "REDLINE_KEPT_RUNS", 7),
         pseudonym_key=environ.get("REDLINE_PSEUDONYM_KEY") or None,

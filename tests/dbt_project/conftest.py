@@ -41,7 +41,6 @@ def _policy_row(policy: oracle.Policy) -> dict[str, Any]:
         "warning_threshold": float(policy.warning_threshold),
         "violation_threshold": float(policy.violation_threshold),
         "policy_id": f"tested_{policy.metric}",
-        "pack": "default",
         "platform": "*",
         "category_id": "*",
         "risk_point": RISK_POINT,
@@ -138,7 +137,7 @@ def marketplaces(tmp_path_factory: pytest.TempPathFactory) -> Marketplaces:
                 {**code._asdict(), "risk_dimension": "other"}
                 for code in sorted(codes - set(REASON_CODES))
             ],
-            "policies": [_policy_row(policy) for policy in POLICIES],
+            "pack_douyin_laike": [_policy_row(policy) for policy in POLICIES],
         }
     )
     chunked = daily.copied_to(root / "chunked")

@@ -23,7 +23,7 @@ _SOURCE = f"simulator://?merchants=30&days={(LAST - FIRST).days + 1}&seed=3&star
 
 # Thresholds that a merchant with few orders meets often, and of each a version that begins later.
 _RED_LINES = f"""
-    update seeds.policies
+    update seeds.pack_douyin_laike
     set
         warning_threshold = warning_threshold / 2,
         violation_threshold = violation_threshold / 2,
@@ -31,14 +31,14 @@ _RED_LINES = f"""
         basis = case when metric = 'complaint_rate' then 'raw' else 'adjusted' end,
         max_count = case when metric = 'merchant_fault_return_rate' then 0 end,
         effective_to = $1;
-    insert into seeds.policies
+    insert into seeds.pack_douyin_laike
     select * replace (
         policy_id || '_next' as policy_id,
         warning_threshold * 1.5 as warning_threshold,
         $1 + 1 as effective_from,
         null as effective_to
     )
-    from seeds.policies;
+    from seeds.pack_douyin_laike;
 """
 
 

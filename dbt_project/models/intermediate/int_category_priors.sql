@@ -2,7 +2,7 @@
 -- moments of the beta-binomial (Kleinman 1973), within- and between-merchant variance weighted
 -- by orders. Scope '*' is the platform, for categories with too few merchants to tell.
 with
-    merchant_windows as (select * from {{ ref("int_merchant_windows") }}),
+    merchant_windows as (select * from {{ ref("int_entity_windows") }}),
 
     metrics as (select * from {{ ref("metrics") }}),
 

@@ -12,7 +12,7 @@ with
         from merchant_spells
         union
         select distinct platform, 'unknown' as category_id
-        from {{ ref("int_merchant_windows") }}
+        from {{ ref("int_entity_windows") }}
     ),
 
     places as (select * from categories cross join evenings),

@@ -1,5 +1,11 @@
+-- Every activated pack is a seed of its own; all have the same columns, in the same order.
 with
-    policies as (select * from {{ ref("policies") }}),
+    policies as (
+        {% for pack in var("policies") %}
+            select '{{ pack }}' as pack, *
+            from {{ ref("pack_" ~ pack) }} {{ "union all" if not loop.last }}
+        {% endfor %}
+    ),
 
     final as (
         select
@@ -26,13 +32,15 @@ with
             evaluation_days,
             min_denominator,
             max_count,
+            min_component,
+            min_count,
+            min_days,
             measure,
             effective_from,
             effective_to,
             owner,
             source
         from policies
-        where pack in ('{{ var("policies") | join("', '") }}')
     )
 
 select *

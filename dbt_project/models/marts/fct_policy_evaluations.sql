@@ -7,9 +7,9 @@
 }}
 
 with
-    merchant_windows as (select * from {{ ref("int_merchant_windows") }}),
+    merchant_windows as (select * from {{ ref("int_entity_windows") }}),
 
-    projections as (select * from {{ ref("int_merchant_projections") }}),
+    projections as (select * from {{ ref("int_entity_projections") }}),
 
     policies as (select * from {{ ref("int_policies_speaking") }} where entity_type = 'merchant'),
 

@@ -54,7 +54,7 @@ insert into marts.dim_policies values ('p1', '*', 'complaint_rate', '>=', 0.03);
 
 def settings_of(root: Path, kept_runs: int = 5) -> Settings:
     """Settings of a home below `root`."""
-    return Settings(Home(root), "Asia/Shanghai", ("default",), 180, kept_runs)
+    return Settings(Home(root), "Asia/Shanghai", ("douyin_laike",), 180, kept_runs)
 
 
 def transform(settings: Settings, platform: str, start: date, end: date) -> None:

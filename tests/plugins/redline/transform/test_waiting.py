@@ -23,7 +23,7 @@ def ago(days: int) -> date:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    settings = Settings(Home(tmp_path), "Asia/Shanghai", ("default",), HORIZON, 7)
+    settings = Settings(Home(tmp_path), "Asia/Shanghai", ("douyin_laike",), HORIZON, 7)
     with duckdb.connect(str(settings.home.warehouse)) as connection:
         connection.execute("create schema intermediate")
         connection.execute(

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 def settings_of(root: Path) -> Settings:
     """Settings of a home at `root`."""
-    return Settings(Home(root), "Asia/Shanghai", ("default",), 180, 7)
+    return Settings(Home(root), "Asia/Shanghai", ("douyin_laike",), 180, 7)
 
 
 def plan_of(

@@ -9,7 +9,7 @@ with
 
     merchant_spells as (select * from {{ ref("int_merchant_spells") }}),
 
-    merchant_windows as (select * from {{ ref("int_merchant_windows") }}),
+    merchant_windows as (select * from {{ ref("int_entity_windows") }}),
 
     priors as (select * from {{ ref("int_category_priors") }}),
 
