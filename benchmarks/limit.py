@@ -36,16 +36,26 @@ LEDGER = DIFFERENCE.format(
     sums="sum(side) <> 0 or sum(side * quantity) <> 0 or count(*) <> 2",
 )
 
-RATES = DIFFERENCE.format(
-    keys="platform, merchant_id, metric, cohort_date",
-    values="numerator, denominator, adjusted_numerator",
-    product="from product.marts.fct_merchant_daily_rates",
-    limit="from limits.rates",
-    sums=(
-        "sum(side) <> 0 or sum(side * numerator) <> 0 or sum(side * denominator) <> 0"
-        " or sum(side * adjusted_numerator) <> 0 or count(*) <> 2"
-    ),
-)
+# The rates marts by the script's tables, and what names an entity in them.
+_RATES = {
+    "rates": ("fct_merchant_daily_rates", "merchant_id"),
+    "product_rates": ("fct_product_daily_rates", "merchant_id, product_id"),
+    "category_rates": ("fct_category_daily_rates", "category_id"),
+}
+
+DIFFERENCES = {"ledger": LEDGER} | {
+    table: DIFFERENCE.format(
+        keys=f"platform, {entity}, metric, cohort_date",
+        values="numerator, denominator, adjusted_numerator",
+        product=f"from product.marts.{mart}",
+        limit=f"from limits.{table}",
+        sums=(
+            "sum(side) <> 0 or sum(side * numerator) <> 0 or sum(side * denominator) <> 0"
+            " or sum(side * adjusted_numerator) <> 0 or count(*) <> 2"
+        ),
+    )
+    for table, (mart, entity) in _RATES.items()
+}
 
 
 def database(home: Home) -> Path:
@@ -77,12 +87,12 @@ def run(home: Home, last_date: date) -> dict[str, Any]:
             connection.execute(statements)
             seconds[name] = round(time.perf_counter() - began, 2)
         connection.execute("checkpoint")
-        rows = {name: _count(connection, name) for name in ("ledger", "rates")}
+        rows = {name: _count(connection, name) for name in DIFFERENCES}
     return {"seconds": seconds, "rows": rows}
 
 
 def compare(home: Home) -> dict[str, Any]:
-    """Hold the product's ledger and merchant rates against the script's.
+    """Hold the product's ledger and rates against the script's.
 
     Returns:
         `ledger` and `rates`: how many keys differ; `ledger_rows` and `rates_rows`: of the product.
@@ -93,12 +103,14 @@ def compare(home: Home) -> dict[str, Any]:
         connection.execute(f"attach '{database(home)}' as limits (read_only)")
         differing = {
             name: int(connection.execute(query).fetchall()[0][0])
-            for name, query in {"ledger": LEDGER, "rates": RATES}.items()
+            for name, query in DIFFERENCES.items()
         }
+        rates = [_count(connection, f"product.marts.{mart}") for mart, _ in _RATES.values()]
         return {
-            **differing,
+            "ledger": differing.pop("ledger"),
+            "rates": sum(differing.values()),
             "ledger_rows": _count(connection, "product.marts.fct_cohort_ledger"),
-            "rates_rows": _count(connection, "product.marts.fct_merchant_daily_rates"),
+            "rates_rows": sum(rates),
         }
 
 

@@ -3,7 +3,8 @@
 -- nothing incremental, nothing kept for tomorrow, no projection, no evaluation, no test.
 --
 -- Variables: landing (.../landing/<platform>), platform, last_date, reason_codes (a CSV file).
--- Makes: ledger, as fct_cohort_ledger; rates, the counts of fct_merchant_daily_rates.
+-- Makes: ledger, as fct_cohort_ledger; rates, product_rates and category_rates, the counts of
+-- fct_merchant_daily_rates, fct_product_daily_rates and fct_category_daily_rates.
 
 --@ macros
 
@@ -51,6 +52,10 @@ orders as (
             when shipped_at is null or shipped_at > coalesce(ship_by_at, paid_at + interval 72 hours)
                 then business_date(coalesce(ship_by_at, paid_at + interval 72 hours))
         end as late_date,
+        case
+            when cancelled_by = 'merchant' and coalesce(cancelled_at < shipped_at, true)
+                then business_date(cancelled_at)
+        end as cancelled_date,
         status = 'active' as is_counted
     from landed('orders')
 )
@@ -85,6 +90,7 @@ select
         and min(story) = max(story)
         and any_value(is_counted)
         and any_value(paid_date) is not null
+        and max(cancelled_date) is null
         and arg_min(file, updated_at) = min(file)
         and arg_max(file, updated_at) = max(file)
         and min(fulfilled_date) is not distinct from max(fulfilled_date)
@@ -156,6 +162,11 @@ select merchant_id, product_id, paid_date, late_date, report_date, until
 from winding_orders
 where is_counted and paid_date is not null and late_date is not null;
 
+create temp view cancelled_spells as
+select merchant_id, product_id, paid_date as cohort_date, cancelled_date, report_date as begin_on, until as end_on
+from winding_orders
+where is_counted and paid_date is not null and cancelled_date is not null;
+
 --@ events
 
 -- The newest versions of a small entity, with the dates between which each speaks.
@@ -187,7 +198,7 @@ from landed('reviews');
 
 create temp view complaint_versions as
 select
-    complaint_id as id, order_id, business_date(created_at) as event_date,
+    complaint_id as id, order_id, business_date(created_at) as event_date, reason_code, fault_party,
     status in ('open', 'resolved') as is_counted, updated_at, report_date, source_date
 from landed('complaints');
 
@@ -247,17 +258,7 @@ from fulfilled_spells
 inner join spells('review_versions') as spells using (order_id)
 where spells.is_counted;
 
-create temp table complaints as
-select
-    spells.id, merchant_id, product_id, cohort_date,
-    event_date - cohort_date as lag_days,
-    greatest(spells.begin_on, paid_spells.begin_on, cohort_date, event_date) as begin_on,
-    least(spells.end_on, paid_spells.end_on) as end_on
-from paid_spells
-inner join spells('complaint_versions') as spells using (order_id)
-where spells.is_counted;
-
-create temp table refunds as
+create temp table fault_spells as
 with fault as (
     select reason_code, effective_from, fault_party
     from read_csv(getvariable('reason_codes'), header = true)
@@ -265,77 +266,117 @@ with fault as (
     qualify row_number() over (
         partition by reason_code, effective_from order by platform = '*'
     ) = 1
-),
-
-fault_spells as (
-    select
-        reason_code, fault_party, effective_from as begin_on,
-        coalesce(lead(effective_from) over (partition by reason_code order by effective_from), ever()) as end_on
-    from fault
-),
-
-refund_spells as (select * from spells('refund_versions') where is_counted),
-
-at_fault as (
-    select id, order_id, event_date, begin_on, end_on from refund_spells where fault_party = 'merchant'
-    union all
-    select
-        id, order_id, event_date,
-        greatest(refund_spells.begin_on, fault_spells.begin_on), least(refund_spells.end_on, fault_spells.end_on)
-    from refund_spells
-    inner join fault_spells using (reason_code)
-    where refund_spells.fault_party is null and fault_spells.fault_party = 'merchant'
 )
 
 select
-    order_id, at_fault.id, merchant_id, product_id, cohort_date,
+    reason_code, fault_party, effective_from as begin_on,
+    coalesce(lead(effective_from) over (partition by reason_code order by effective_from), ever()) as end_on
+from fault;
+
+create temp table refund_spells as
+select * from spells('refund_versions') where is_counted;
+
+create temp table complaint_spells as
+select * from spells('complaint_versions') where is_counted;
+
+create macro at_fault(event_spells) as table
+    with events as (from query_table(event_spells))
+
+    select id, order_id, event_date, begin_on, end_on from events where fault_party = 'merchant'
+    union all
+    select
+        id, order_id, event_date,
+        greatest(events.begin_on, fault_spells.begin_on), least(events.end_on, fault_spells.end_on)
+    from events
+    inner join fault_spells using (reason_code)
+    where events.fault_party is null and fault_spells.fault_party = 'merchant';
+
+-- What counts an order once, with the orders as paid: component, kind and event.
+create temp table defects as
+with events as (
+    select 'merchant_fault_return_orders' as component, 'refund' as kind, * from at_fault('refund_spells')
+    union all
+    select 'refunded_orders', 'refund', id, order_id, event_date, begin_on, end_on from refund_spells
+    union all
+    select 'defective_orders', 'refund', * from at_fault('refund_spells')
+    union all
+    select 'defective_orders', 'complaint', * from at_fault('complaint_spells')
+    union all
+    select 'defective_orders', 'review', id, order_id, event_date, begin_on, end_on
+    from spells('review_versions')
+    where is_counted and rating <= 2
+)
+
+select
+    component, kind, order_id, events.id, merchant_id, product_id, cohort_date,
+    event_date - cohort_date as lag_days,
+    greatest(events.begin_on, paid_spells.begin_on, cohort_date, event_date) as begin_on,
+    least(events.end_on, paid_spells.end_on) as end_on
+from paid_spells
+inner join events using (order_id)
+where greatest(events.begin_on, paid_spells.begin_on, cohort_date, event_date)
+    < least(events.end_on, paid_spells.end_on);
+
+create temp table complaints as
+select
+    spells.id, merchant_id, product_id, cohort_date,
+    event_date - cohort_date as lag_days,
+    greatest(spells.begin_on, paid_spells.begin_on, cohort_date, event_date) as begin_on,
+    least(spells.end_on, paid_spells.end_on) as end_on
+from paid_spells
+inner join complaint_spells as spells using (order_id);
+
+create temp table fault_complaints as
+select
+    at_fault.id, merchant_id, product_id, cohort_date,
     event_date - cohort_date as lag_days,
     greatest(at_fault.begin_on, paid_spells.begin_on, cohort_date, event_date) as begin_on,
     least(at_fault.end_on, paid_spells.end_on) as end_on
 from paid_spells
-inner join at_fault using (order_id)
-where greatest(at_fault.begin_on, paid_spells.begin_on, cohort_date, event_date)
-    < least(at_fault.end_on, paid_spells.end_on);
+inner join at_fault('complaint_spells') as at_fault using (order_id);
 
 -- Orders count once, with the least lag of what stands: cut at every begin and end.
-create temp table returned_orders as
-with overturned_refunds as (
-    select refunds.order_id, overturned.*
+create temp table orders_once as
+with overturned_defects as (
+    select defects.component, defects.order_id, overturned.begin_on, overturned.end_on
     from overturned
-    inner join refunds using (id)
-    where subject_type = 'refund'
+    inner join defects on defects.kind = overturned.subject_type and defects.id = overturned.id
 ),
 
 cuts as (
-    select order_id, begin_on from refunds
+    select component, order_id, begin_on from defects
     union
-    select order_id, end_on from refunds
+    select component, order_id, end_on from defects
     union
-    select order_id, begin_on from overturned_refunds
+    select component, order_id, begin_on from overturned_defects
     union
-    select order_id, end_on from overturned_refunds
+    select component, order_id, end_on from overturned_defects
 ),
 
 pieces as (
-    select *, coalesce(lead(begin_on) over (partition by order_id order by begin_on), ever()) as end_on
+    select
+        *,
+        coalesce(lead(begin_on) over (partition by component, order_id order by begin_on), ever()) as end_on
     from cuts
 )
 
 select
-    merchant_id, product_id, cohort_date, pieces.begin_on, pieces.end_on,
+    pieces.component, merchant_id, product_id, cohort_date, pieces.begin_on, pieces.end_on,
     min(lag_days) as lag_days,
     min(lag_days) filter (where overturned.id is null) as adjusted_lag_days
 from pieces
-inner join refunds
-    on refunds.order_id = pieces.order_id
-    and refunds.begin_on <= pieces.begin_on
-    and refunds.end_on > pieces.begin_on
+inner join defects
+    on defects.component = pieces.component
+    and defects.order_id = pieces.order_id
+    and defects.begin_on <= pieces.begin_on
+    and defects.end_on > pieces.begin_on
 left join overturned
-    on overturned.subject_type = 'refund'
-    and overturned.id = refunds.id
+    on overturned.subject_type = defects.kind
+    and overturned.id = defects.id
     and overturned.begin_on <= pieces.begin_on
     and overturned.end_on > pieces.begin_on
-group by pieces.order_id, merchant_id, product_id, cohort_date, pieces.begin_on, pieces.end_on;
+group by
+    pieces.component, pieces.order_id, merchant_id, product_id, cohort_date, pieces.begin_on, pieces.end_on;
 
 --@ ledger
 
@@ -405,6 +446,29 @@ where report_date <= getvariable('last_date')
 group by report_date, cohort_date, merchant_id, product_id, lag_days
 having sum(entry) <> 0;
 
+insert into ledger
+with contributions as (
+    select
+        greatest(begin_on, cohort_date, cancelled_date) as begin_on, end_on, cohort_date, merchant_id, product_id,
+        cancelled_date - cohort_date as lag_days
+    from cancelled_spells
+    where greatest(begin_on, cohort_date, cancelled_date) < end_on
+),
+
+entries as (
+    select begin_on as report_date, * exclude (begin_on, end_on), 1 as entry from contributions
+    union all
+    select end_on, * exclude (begin_on, end_on), -1 from contributions
+)
+
+select
+    report_date, cohort_date, getvariable('platform'), merchant_id, product_id, 'merchant_cancels', lag_days,
+    sum(entry)
+from entries
+where report_date <= getvariable('last_date')
+group by report_date, cohort_date, merchant_id, product_id, lag_days
+having sum(entry) <> 0;
+
 -- Raw and adjusted in one group-by: while an event is overturned, one is taken from the adjusted.
 insert into ledger
 with contributions as (
@@ -447,30 +511,34 @@ cross join (values (''), ('_adjusted')) as twins(suffix)
 where quantity <> 0;
 
 insert into ledger
-with contributions as (
+with tickets as (
+    select 'complaints' as component, * from complaints
+    union all
+    select 'merchant_fault_complaints', * from fault_complaints
+),
+
+contributions as (
     select
-        begin_on, end_on, cohort_date, merchant_id, product_id, 'complaints' as component,
-        lag_days, 1 as raw, 1 as adjusted
-    from complaints
+        begin_on, end_on, cohort_date, merchant_id, product_id, component, lag_days, 1 as raw, 1 as adjusted
+    from tickets
     where begin_on < end_on
     union all
     select
-        greatest(complaints.begin_on, overturned.begin_on), least(complaints.end_on, overturned.end_on),
-        cohort_date, merchant_id, product_id, 'complaints', lag_days, 0, -1
-    from complaints
+        greatest(tickets.begin_on, overturned.begin_on), least(tickets.end_on, overturned.end_on),
+        cohort_date, merchant_id, product_id, component, lag_days, 0, -1
+    from tickets
     inner join overturned
         on overturned.subject_type = 'complaint'
-        and overturned.id = complaints.id
-        and greatest(complaints.begin_on, overturned.begin_on) < least(complaints.end_on, overturned.end_on)
+        and overturned.id = tickets.id
+        and greatest(tickets.begin_on, overturned.begin_on) < least(tickets.end_on, overturned.end_on)
     union all
     select
-        begin_on, end_on, cohort_date, merchant_id, product_id, 'merchant_fault_return_orders', lag_days, 1, 0
-    from returned_orders
+        begin_on, end_on, cohort_date, merchant_id, product_id, component, lag_days, 1, 0
+    from orders_once
     union all
     select
-        begin_on, end_on, cohort_date, merchant_id, product_id, 'merchant_fault_return_orders',
-        adjusted_lag_days, 0, 1
-    from returned_orders
+        begin_on, end_on, cohort_date, merchant_id, product_id, component, adjusted_lag_days, 0, 1
+    from orders_once
     where adjusted_lag_days is not null
 ),
 
@@ -500,10 +568,10 @@ where quantity <> 0;
 
 --@ rates
 
-create table rates as
+create table product_rates as
 with counts as materialized (
     select
-        merchant_id, cohort_date,
+        merchant_id, product_id, cohort_date,
         sum(quantity) filter (component = 'orders_paid') as paid,
         sum(quantity) filter (component = 'orders_fulfilled') as fulfilled,
         sum(quantity) filter (component = 'complaints') as complaints,
@@ -512,30 +580,29 @@ with counts as materialized (
         sum(quantity) filter (component in ('review_rated_1_adjusted', 'review_rated_2_adjusted'))
             as adjusted_negative,
         sum(quantity) filter (component = 'merchant_fault_return_orders') as returned,
-        sum(quantity) filter (component = 'merchant_fault_return_orders_adjusted') as adjusted_returned,
-        sum(quantity) filter (component = 'late_shipments') as late
+        sum(quantity) filter (component = 'merchant_fault_return_orders_adjusted') as adjusted_returned
     from ledger
     where lag_days < 7
-    group by merchant_id, cohort_date
+    group by merchant_id, product_id, cohort_date
 ),
 
 metrics as (
-    select 'complaint_rate' as metric, merchant_id, cohort_date, complaints as n, paid as d, adjusted_complaints as a
+    select
+        'complaint_rate' as metric, merchant_id, product_id, cohort_date, complaints as n, paid as d,
+        adjusted_complaints as a
     from counts
     union all
-    select 'negative_review_rate', merchant_id, cohort_date, negative, fulfilled, adjusted_negative
+    select 'negative_review_rate', merchant_id, product_id, cohort_date, negative, fulfilled, adjusted_negative
     from counts
     union all
-    select 'merchant_fault_return_rate', merchant_id, cohort_date, returned, paid, adjusted_returned
-    from counts
-    union all
-    select 'late_shipment_rate', merchant_id, cohort_date, late, paid, late
+    select 'merchant_fault_return_rate', merchant_id, product_id, cohort_date, returned, paid, adjusted_returned
     from counts
 )
 
 select
     getvariable('platform') as platform,
     merchant_id,
+    product_id,
     metric,
     cohort_date,
     cast(coalesce(n, 0) as bigint) as numerator,
@@ -543,3 +610,34 @@ select
     cast(coalesce(a, 0) as bigint) as adjusted_numerator
 from metrics
 where n <> 0 or d <> 0 or a <> 0;
+
+create table rates as
+select
+    platform,
+    merchant_id,
+    metric,
+    cohort_date,
+    cast(sum(numerator) as bigint) as numerator,
+    cast(sum(denominator) as bigint) as denominator,
+    cast(sum(adjusted_numerator) as bigint) as adjusted_numerator
+from product_rates
+group by all;
+
+create table category_rates as
+with categories as (
+    select merchant_id, arg_max(category_id, row(updated_at, report_date, source_date)) as category_id
+    from landed('merchants')
+    group by merchant_id
+)
+
+select
+    platform,
+    coalesce(category_id, 'unknown') as category_id,
+    metric,
+    cohort_date,
+    cast(sum(numerator) as bigint) as numerator,
+    cast(sum(denominator) as bigint) as denominator,
+    cast(sum(adjusted_numerator) as bigint) as adjusted_numerator
+from rates
+left join categories using (merchant_id)
+group by all;

@@ -149,9 +149,11 @@ select
     landed_time(ship_by_at) as ship_by_at,
     case when kind <> 'first' then landed_time(ships_at) end as shipped_at,
     case when kind not in ('first', 'shipped') then landed_time(fulfils_at) end as fulfilled_at,
-    cast(null as timestamp) as cancelled_at,
+    -- Some are never shipped: the merchant cancels a day after their payment.
+    case when fulfils_at is null and known_at > later(paid_at, 1) then landed_time(later(paid_at, 1)) end
+        as cancelled_at,
     cast(null as varchar) as cancel_reason,
-    cast(null as varchar) as cancelled_by,
+    case when cancelled_at is not null then 'merchant' end as cancelled_by,
     case when kind = 'deleted' then 'deleted' else 'active' end as status,
     -- The record is written minutes after the fact, but not after the date has ended.
     landed_time(least(known_at, cast($day as timestamp) + interval 86399 seconds)) as updated_at

@@ -206,7 +206,8 @@ _CONTENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "ship_by_at": _SHIP_BY,
         "shipped_at": st.none() | moments(-2, 9),
         "fulfilled_at": moments(-2, 6) | _PAID,
-        "cancelled_at": st.none() | moments(0, 9),
+        "cancelled_at": st.none() | moments(-1, 9),
+        "cancelled_by": st.sampled_from(["merchant", "merchant", "buyer", None]),
         "status": st.sampled_from(["active"] * 5 + ["deleted"]),
     },
     "complaints": {

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 W = 7  # the window of every official rate, in calendar days; the cohort date is day 1
+DEFECT_W = 30  # of order_defect_rate, whose reviews come after fulfilment
 ONE_DAY = timedelta(days=1)
 SHIP_WITHIN = timedelta(hours=72)  # the deadline of an order that states none
 
@@ -99,15 +100,15 @@ def is_gone(history: History, merchant_id: str, evening: date) -> bool:
     return merchant is not None and merchant.record["status"] in ("closed", "deleted")
 
 
-def fault_of(history: History, refund: Mapping[str, Any], evening: date) -> str:
-    """Whose fault a refund is: as stated, else as its reason code means on the evening."""
-    if refund["fault_party"] is not None:
-        return str(refund["fault_party"])
+def fault_of(history: History, event: Mapping[str, Any], evening: date) -> str:
+    """Whose fault a complaint or refund is: as stated, else as its reason code means by then."""
+    if event["fault_party"] is not None:
+        return str(event["fault_party"])
     in_effect = [
         row
         for row in history.reason_codes
         if row.platform in (history.platform, "*")
-        and row.reason_code == refund["reason_code"]
+        and row.reason_code == event["reason_code"]
         and row.effective_from <= evening
     ]
     best = max(in_effect, key=lambda row: (row.platform != "*", row.effective_from), default=None)
@@ -130,18 +131,20 @@ def overturned(history: History, evening: date) -> set[tuple[str, str]]:
 
 
 class Event(NamedTuple):
-    """An event that counts on an evening; `rating` is 0 unless it is a review."""
+    """An event that counts on an evening; only a review has a rating, and it has no fault."""
 
     kind: str
     happened_on: date
     is_overturned: bool
     rating: int
+    fault: str
 
 
 class KnownOrder(NamedTuple):
     """An active order as known on an evening, with the events that count.
 
-    `late_on` is the date on which its shipping deadline passed unmet, if it has.
+    `late_on` is the date on which its shipping deadline passed unmet, if it has, `cancelled_on`
+    that on which the merchant cancelled it before shipping.
     """
 
     merchant_id: str
@@ -149,6 +152,7 @@ class KnownOrder(NamedTuple):
     paid_on: date | None
     fulfilled_on: date | None
     late_on: date | None
+    cancelled_on: date | None
     events: Sequence[Event]
 
 
@@ -171,27 +175,41 @@ def known_orders(history: History, evening: date) -> Iterator[KnownOrder]:
         for key, (_, _, record) in newest_of(history, entity, evening).items():
             if record["status"] not in statuses or day(record[time]) > evening:
                 continue
-            if kind == "refund" and fault_of(history, record, evening) != "merchant":
-                continue
-            event = Event(kind, day(record[time]), (kind, key) in upheld, record.get("rating", 0))
+            event = Event(
+                kind,
+                day(record[time]),
+                (kind, key) in upheld,
+                record.get("rating", 0),
+                "" if kind == "review" else fault_of(history, record, evening),
+            )
             events[record["order_id"]].append(event)
 
     for order_id, version in newest_of(history, "orders", evening).items():
-        order, late_on = version.record, None
+        order, late_on, cancelled_on = version.record, None, None
         if order["status"] != "active":
             continue
         if order["paid_at"] is not None:
             deadline = order["ship_by_at"] or order["paid_at"] + SHIP_WITHIN
             is_late = order["shipped_at"] is None or order["shipped_at"] > deadline
             late_on = day(deadline) if is_late and day(deadline) <= evening else None
+        if order["cancelled_by"] == "merchant" and order["cancelled_at"] is not None:
+            shipped_at, cancelled_at = order["shipped_at"], order["cancelled_at"]
+            if (shipped_at is None or cancelled_at < shipped_at) and day(cancelled_at) <= evening:
+                cancelled_on = day(cancelled_at)
         yield KnownOrder(
             order["merchant_id"],
             product_of(history, version),
             order["paid_at"] and day(order["paid_at"]),
             order["fulfilled_at"] and day(order["fulfilled_at"]),
             late_on,
+            cancelled_on,
             events[order_id],
         )
+
+
+def is_defect(event: Event) -> bool:
+    """Whether an event makes its order defective: bad stars, or the merchant's fault."""
+    return event.rating in (1, 2) if event.kind == "review" else event.fault == "merchant"
 
 
 # --- the ledger -----------------------------------------------------------------------------
@@ -216,20 +234,30 @@ def state(history: History, evening: date) -> Counter[Contribution]:
             add("orders_fulfilled", order.fulfilled_on, order.fulfilled_on)
         if order.late_on is not None:
             add("late_shipments", order.paid_on, order.late_on)
+        if order.cancelled_on is not None:
+            add("merchant_cancels", order.paid_on, order.cancelled_on)
         for suffix in ("", "_adjusted"):
             events = [e for e in order.events if suffix == "" or not e.is_overturned]
             for event in events:
                 if event.kind == "complaint":
                     add("complaints" + suffix, order.paid_on, event.happened_on)
+                    if event.fault == "merchant":
+                        add(f"merchant_fault_complaints{suffix}", order.paid_on, event.happened_on)
                 if event.kind == "review":
                     add(
                         f"review_rated_{event.rating}{suffix}",
                         order.fulfilled_on,
                         event.happened_on,
                     )
-            requested = [e.happened_on for e in events if e.kind == "refund"]
-            if requested:
-                add("merchant_fault_return_orders" + suffix, order.paid_on, min(requested))
+            refunds = [event for event in events if event.kind == "refund"]
+            for component, counted in (
+                ("merchant_fault_return_orders", [e for e in refunds if e.fault == "merchant"]),
+                ("refunded_orders", refunds),
+                ("defective_orders", [event for event in events if is_defect(event)]),
+            ):
+                if counted:
+                    first = min(event.happened_on for event in counted)
+                    add(component + suffix, order.paid_on, first)
     return contributions
 
 
@@ -266,50 +294,91 @@ class Rate(NamedTuple):
         return self.adjusted_numerator / self.denominator if self.denominator else None
 
 
-def _complaints(order: KnownOrder, events: Sequence[Event]) -> int:
+Count = Callable[[KnownOrder, Sequence[Event], date], int]
+"""What an order and its events within a window, up to its last date, add to a sum."""
+
+
+class Metric(NamedTuple):
+    """A rate: which date an order belongs to, how long its window is, and what is counted."""
+
+    cohort: str
+    numerator: Count
+    denominator: Count = lambda order, events, last: 1
+    window: int = W
+
+
+def _complaints(order: KnownOrder, events: Sequence[Event], last: date) -> int:
     return sum(event.kind == "complaint" for event in events)
 
 
-def _negative_reviews(order: KnownOrder, events: Sequence[Event]) -> int:
-    return sum(event.kind == "review" and event.rating in (1, 2) for event in events)
+def _disputes(order: KnownOrder, events: Sequence[Event], last: date) -> int:
+    return sum(event.kind == "complaint" and event.fault == "merchant" for event in events)
 
 
-def _is_returned(order: KnownOrder, events: Sequence[Event]) -> int:
+def _reviews(stars: Sequence[int]) -> Count:
+    def count(order: KnownOrder, events: Sequence[Event], last: date) -> int:
+        return sum(event.kind == "review" and event.rating in stars for event in events)
+
+    return count
+
+
+def _is_refunded(order: KnownOrder, events: Sequence[Event], last: date) -> int:
     return int(any(event.kind == "refund" for event in events))
 
 
-METRICS: dict[str, tuple[str, Callable[[KnownOrder, Sequence[Event]], int] | None]] = {
-    "complaint_rate": ("paid_on", _complaints),
-    "negative_review_rate": ("fulfilled_on", _negative_reviews),
-    "merchant_fault_return_rate": ("paid_on", _is_returned),
-    "late_shipment_rate": ("paid_on", None),  # no event: a deadline that passed
+def _is_returned(order: KnownOrder, events: Sequence[Event], last: date) -> int:
+    return int(any(event.kind == "refund" and event.fault == "merchant" for event in events))
+
+
+def _is_defective(order: KnownOrder, events: Sequence[Event], last: date) -> int:
+    return int(any(map(is_defect, events)))
+
+
+def _is_late(order: KnownOrder, events: Sequence[Event], last: date) -> int:
+    return int(order.late_on is not None and order.late_on <= last)
+
+
+def _is_cancelled(order: KnownOrder, events: Sequence[Event], last: date) -> int:
+    return int(order.cancelled_on is not None and order.cancelled_on <= last)
+
+
+METRICS = {
+    "complaint_rate": Metric("paid_on", _complaints),
+    "negative_review_rate": Metric("fulfilled_on", _reviews((1, 2))),
+    "merchant_fault_return_rate": Metric("paid_on", _is_returned),
+    "late_shipment_rate": Metric("paid_on", _is_late),
+    "merchant_cancel_rate": Metric("paid_on", _is_cancelled),
+    "dispute_rate": Metric("paid_on", _disputes),
+    "refund_rate": Metric("paid_on", _is_refunded),
+    "low_rating_rate": Metric("fulfilled_on", _reviews((1, 2, 3)), _reviews((1, 2, 3, 4, 5))),
+    "order_defect_rate": Metric("paid_on", _is_defective, window=DEFECT_W),
 }
 
 
 def rates(
     history: History, evening: date, who: Callable[[KnownOrder], Any]
 ) -> dict[tuple[Any, str, date], Rate]:
-    """(entity, metric, cohort date) -> its rate as of the evening; `who` names an entity."""
+    """(entity, metric, cohort date) -> its rate as of the evening; `who` names an entity.
+
+    A cohort in which nothing is counted has no rate.
+    """
     counts: defaultdict[tuple[Any, str, date], list[int]] = defaultdict(lambda: [0, 0, 0])
     for order in known_orders(history, evening):
-        for metric, (cohort_field, count) in METRICS.items():
-            cohort: date | None = getattr(order, cohort_field)
+        for name, metric in METRICS.items():
+            cohort: date | None = getattr(order, metric.cohort)
             if cohort is None or cohort > evening:
                 continue
-            last = cohort + timedelta(days=W - 1)
-            if count is None:
-                raw = adjusted = int(order.late_on is not None and order.late_on <= last)
-            else:
-                events = [event for event in order.events if event.happened_on <= last]
-                raw = count(order, events)
-                adjusted = count(order, [event for event in events if not event.is_overturned])
-            row = counts[(who(order), metric, cohort)]
-            row[0] += raw
-            row[1] += 1
-            row[2] += adjusted
+            last = min(cohort + timedelta(days=metric.window - 1), evening)
+            events = [event for event in order.events if event.happened_on <= last]
+            standing = [event for event in events if not event.is_overturned]
+            row = counts[(who(order), name, cohort)]
+            row[0] += metric.numerator(order, events, last)
+            row[1] += metric.denominator(order, events, last)
+            row[2] += metric.numerator(order, standing, last)
     return {
-        key: Rate(raw, orders, adjusted, evening >= key[2] + timedelta(days=W - 1))
-        for key, (raw, orders, adjusted) in counts.items()
+        key: Rate(*row, evening >= key[2] + timedelta(days=METRICS[key[1]].window - 1))
+        for key, row in counts.items()
+        if any(row)
     }
 
 
@@ -372,7 +441,7 @@ def evaluation(
         for (who, metric, day), r in rates_of_evening.items()
         if (who, metric) == (entity, policy.metric)
     }
-    last = evening - timedelta(days=W - 1)
+    last = evening - timedelta(days=METRICS[policy.metric].window - 1)
     first = last - timedelta(days=policy.evaluation_days - 1)
     official = [rate for day, rate in cohorts.items() if first <= day <= last]
     young = [rate for day, rate in cohorts.items() if last < day <= evening]

@@ -62,7 +62,7 @@ def test_the_newest_version_is_the_one_updated_last_and_among_equals_landed_last
 
 def test_a_complaint_counts_from_the_day_its_order_is_known_until_it_is_withdrawn() -> None:
     history = _history(
-        ("complaints", 2, h.complaint("c1", _at(2))),
+        ("complaints", 2, h.complaint("c1", _at(2), fault_party="buyer")),
         ("orders", 3, h.order("o1", _at(3), paid_at=_at(1), shipped_at=_at(1))),
         ("complaints", 5, h.complaint("c1", _at(5), created_at=_at(2), status="withdrawn")),
     )
@@ -282,32 +282,36 @@ def test_an_evening_without_an_evaluation_counts_as_below_and_a_relapse_keeps_th
 def test_the_rates_counted_literally_equal_the_sums_of_the_ledger(delivery: Delivery) -> None:
     history = delivery.history
     entries = oracle.ledger(history, [h.FIRST - timedelta(days=1), *DAYS])
+    stars = [f"review_rated_{number}" for number in range(1, 6)]
     parts = {
-        "complaint_rate": (["complaints"], "orders_paid"),
-        "negative_review_rate": (["review_rated_1", "review_rated_2"], "orders_fulfilled"),
-        "merchant_fault_return_rate": (["merchant_fault_return_orders"], "orders_paid"),
-        "late_shipment_rate": (["late_shipments"], "orders_paid"),
+        "complaint_rate": (["complaints"], ["orders_paid"]),
+        "negative_review_rate": (stars[:2], ["orders_fulfilled"]),
+        "merchant_fault_return_rate": (["merchant_fault_return_orders"], ["orders_paid"]),
+        "late_shipment_rate": (["late_shipments"], ["orders_paid"]),
+        "merchant_cancel_rate": (["merchant_cancels"], ["orders_paid"]),
+        "dispute_rate": (["merchant_fault_complaints"], ["orders_paid"]),
+        "refund_rate": (["refunded_orders"], ["orders_paid"]),
+        "low_rating_rate": (stars[:3], stars),
+        "order_defect_rate": (["defective_orders"], ["orders_paid"]),
     }
+    assert parts.keys() == oracle.METRICS.keys()
+    cohorts = {(merchant_id, cohort) for _, cohort, _, merchant_id, *_ in entries}
     for evening in DAYS:
-        sums: Counter[tuple[str, str, date]] = (
-            Counter()
-        )  # (component, merchant, cohort) in the window
-        for (report_date, cohort, _, merchant_id, _, component, lag), quantity in entries.items():
-            if report_date <= evening and lag < oracle.W:
-                sums[component, merchant_id, cohort] += quantity
         expected = {}
-        for metric, (numerators, denominator) in parts.items():
-            adjusted = (
-                numerators
-                if metric == "late_shipment_rate"
-                else [n + "_adjusted" for n in numerators]
-            )
-            for (component, merchant_id, cohort), quantity in sums.items():
-                if component == denominator and quantity:
-                    expected[merchant_id, metric, cohort] = oracle.Rate(
-                        sum(sums[name, merchant_id, cohort] for name in numerators),
-                        quantity,
-                        sum(sums[name, merchant_id, cohort] for name in adjusted),
-                        evening >= cohort + W,
-                    )
+        for metric, (numerators, denominators) in parts.items():
+            window = oracle.METRICS[metric].window
+            sums: Counter[tuple[str, str, date]] = Counter()  # component, merchant, cohort
+            for (report_date, cohort, _, who, _, component, lag), quantity in entries.items():
+                if report_date <= evening and lag < window:
+                    sums[component, who, cohort] += quantity
+            has_twin = metric not in ("late_shipment_rate", "merchant_cancel_rate")
+            twins = [name + "_adjusted" if has_twin else name for name in numerators]
+            for who, cohort in cohorts:
+                raw, orders, adjusted = (
+                    sum(sums[name, who, cohort] for name in names)
+                    for names in (numerators, denominators, twins)
+                )
+                if raw or orders or adjusted:
+                    is_mature = evening >= cohort + timedelta(days=window - 1)
+                    expected[who, metric, cohort] = oracle.Rate(raw, orders, adjusted, is_mature)
         assert oracle.merchant_rates(history, evening) == expected

@@ -4,7 +4,7 @@
         delete from {{ this }}
         where
             {{ on_platforms() }}
-            {% if run_value("on_top") and not run_value("rebuild_rates") %}
+            {% if not makes_every_rate() %}
                 and (platform, merchant_id, cohort_date)
                 in (select platform, merchant_id, cohort_date from {{ ref("int_cells_touched") }})
             {% endif %}
@@ -106,7 +106,7 @@
         delete from {{ this }}
         where
             {{ on_platforms() }}
-            {% if run_value("on_top") and not run_value("rebuild_rates") %}
+            {% if not makes_every_rate() %}
                 and (platform, cohort_date)
                 in (select platform, cohort_date from {{ ref("int_cells_touched") }})
             {% endif %}

@@ -30,6 +30,11 @@ POLICIES = (  # of a risk point of their own: the default ones need more orders 
     oracle.Policy("negative_review_rate", 6, Fraction(1, 4), Fraction(1, 2), 1, None, ">", "raw"),
     oracle.Policy("merchant_fault_return_rate", 8, Fraction(1, 4), Fraction(1, 2), 3, max_count=1),
     oracle.Policy("late_shipment_rate", 6, Fraction(1, 2), Fraction(1), comparator=">="),
+    oracle.Policy("merchant_cancel_rate", 7, Fraction(1, 4), Fraction(1, 2)),
+    oracle.Policy("dispute_rate", 7, Fraction(1, 4), Fraction(1, 2), basis="raw"),
+    oracle.Policy("refund_rate", 5, Fraction(1, 4), Fraction(1, 2), 2),
+    oracle.Policy("low_rating_rate", 7, Fraction(1, 2), Fraction(3, 4), 2, 1),
+    oracle.Policy("order_defect_rate", 9, Fraction(1, 4), Fraction(1, 2)),
 )
 RISK_POINT = "tested"
 

@@ -70,8 +70,10 @@ def test_the_drawn_histories_hold_what_they_are_drawn_for(marketplaces: Marketpl
                     if changed == {0} and left[4] == "orders_paid":
                         seen.add("an order paid on another date")
     ratings = [f"review_rated_{stars}" for stars in range(1, 6)]
-    events = ["complaints", "merchant_fault_return_orders", *ratings]
-    components = ["orders_paid", "orders_fulfilled", "late_shipments", *events]
+    once = ["merchant_fault_return_orders", "refunded_orders", "defective_orders"]
+    events = ["complaints", "merchant_fault_complaints", *once, *ratings]
+    orders = ["orders_paid", "orders_fulfilled", "late_shipments", "merchant_cancels"]
+    components = [*orders, *events]
     expected = {f"an entry of {name}" for name in components}
     expected |= {f"an entry of {name}_adjusted" for name in events}
     expected |= {

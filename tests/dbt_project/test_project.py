@@ -69,10 +69,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     settings = settings_of(tmp_path_factory.mktemp("project"), TIMEZONE)
     small_landing.land(settings.home)
     first, last = small_landing.DAYS[0], small_landing.DAYS[-1]
-    # On top of nothing, so that the models by which a run finds what it touches have rows too.
-    run_dbt(settings, first, last, [small_landing.PLATFORM], on_top=True)
-    _run_tests(settings)
+    with pytest.MonkeyPatch.context() as environment:
+        # What a run keeps in memory is kept in a file here, for its tests.
+        environment.setenv("REDLINE_SCRATCH", str(_scratch(settings)))
+        # On top of nothing, so that the models by which a run finds what it touches have rows too.
+        run_dbt(settings, first, last, [small_landing.PLATFORM], on_top=True)
+        _run_tests(settings)
     return _read(settings)
+
+
+def _scratch(settings: Settings) -> Path:
+    return settings.home.root / "scratch.duckdb"
 
 
 def _run_tests(settings: Settings) -> None:
@@ -107,11 +114,12 @@ def _read(settings: Settings) -> Project:
     columns: dict[str, set[str]] = {}
     row_counts: dict[str, int] = {}
     with closing(duckdb.connect(str(settings.home.warehouse), read_only=True)) as connection:
-        for schema, name in connection.execute(
-            "select table_schema, table_name from information_schema.tables "
-            "where table_catalog = current_database()"
+        connection.execute(f"attach '{_scratch(settings)}' as scratch (read_only)")
+        for place in connection.execute(
+            "select table_catalog, table_schema, table_name from information_schema.tables "
+            "where table_catalog in (current_database(), 'scratch')"
         ).fetchall():
-            relation = connection.sql(f"from {schema}.{name}")
+            name, relation = place[-1], connection.sql(f"from {'.'.join(place)}")
             columns[name] = set(relation.columns)
             row_counts[name] = len(relation)
         for node in nodes.values():

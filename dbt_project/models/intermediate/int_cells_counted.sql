@@ -1,5 +1,5 @@
 -- The touched cells as the last evening knows them, by product and metric, with the last report
--- date that changed them.
+-- date that changed them; where every rate is made anew, all cells.
 with
     ledger as (
         select *
@@ -13,61 +13,44 @@ with
         where {{ on_platforms() }}
     ),
 
-    metric_parts as (select * from {{ ref("int_metric_parts") }}),
+    metric_parts as (select * from {{ ref("int_metric_parts") }} where is_in_force),
 
-    component_windows as (select distinct component, window_days from metric_parts),
-
-    component_counts as (
-        select
-            ledger.platform,
-            ledger.merchant_id,
-            ledger.product_id,
-            ledger.cohort_date,
-            ledger.component,
-            component_windows.window_days,
-            cast(sum(ledger.quantity) as bigint) as quantity,
-            max(ledger.report_date) as changed_on
+    touched as (
+        select ledger.*
         from ledger
-        inner join
-            cells
-            on cells.platform = ledger.platform
-            and cells.merchant_id = ledger.merchant_id
-            and cells.cohort_date = ledger.cohort_date
-        inner join component_windows on component_windows.component = ledger.component
-        where ledger.lag_days < component_windows.window_days
-        group by
-            ledger.platform,
-            ledger.merchant_id,
-            ledger.product_id,
-            ledger.cohort_date,
-            ledger.component,
-            component_windows.window_days
+        {% if not makes_every_rate() %}
+            inner join
+                cells
+                on cells.platform = ledger.platform
+                and cells.merchant_id = ledger.merchant_id
+                and cells.cohort_date = ledger.cohort_date
+        {% endif %}
     ),
 
     final as (
         select
-            component_counts.platform,
-            component_counts.merchant_id,
-            component_counts.product_id,
+            touched.platform,
+            touched.merchant_id,
+            touched.product_id,
             metric_parts.metric,
             metric_parts.window_days,
-            component_counts.cohort_date,
-            cast(sum(quantity * in_numerator) as bigint) as numerator,
-            cast(sum(quantity * in_adjusted_numerator) as bigint) as adjusted_numerator,
-            cast(sum(quantity * in_denominator) as bigint) as denominator,
-            max(changed_on) as changed_on
-        from component_counts
-        inner join
-            metric_parts
-            on metric_parts.component = component_counts.component
-            and metric_parts.window_days = component_counts.window_days
+            touched.cohort_date,
+            cast(sum(touched.quantity * metric_parts.in_numerator) as bigint) as numerator,
+            cast(
+                sum(touched.quantity * metric_parts.in_adjusted_numerator) as bigint
+            ) as adjusted_numerator,
+            cast(sum(touched.quantity * metric_parts.in_denominator) as bigint) as denominator,
+            max(touched.report_date) as changed_on
+        from touched
+        inner join metric_parts on metric_parts.component = touched.component
+        where touched.lag_days < metric_parts.window_days
         group by
-            component_counts.platform,
-            component_counts.merchant_id,
-            component_counts.product_id,
+            touched.platform,
+            touched.merchant_id,
+            touched.product_id,
             metric_parts.metric,
             metric_parts.window_days,
-            component_counts.cohort_date
+            touched.cohort_date
     )
 
 select *

@@ -27,30 +27,30 @@ with
         select * from {{ ref("int_product_categories") }} where {{ in_run("category_from") }}
     ),
 
-    reach as (select max(window_days) as reach_days from {{ ref("metrics") }}),
+    reach as (
+        select max(window_days) as reach_days from {{ ref("int_metric_parts") }} where is_in_force
+    ),
 
     cells as (
         select platform, merchant_id, cohort_date
         from ledger
-        {% if not run_value("rebuild_rates") %}
-            where
-                report_date >= {{ first_date() }}
-                or cohort_date > (select {{ add_days(first_date(), "-reach_days") }} from reach)
-            union
-            select ledger.platform, ledger.merchant_id, ledger.cohort_date
-            from ledger
-            inner join
-                merchants
-                on merchants.platform = ledger.platform
-                and merchants.merchant_id = ledger.merchant_id
-            union
-            select ledger.platform, ledger.merchant_id, ledger.cohort_date
-            from ledger
-            inner join
-                products
-                on products.platform = ledger.platform
-                and products.product_id = ledger.product_id
-        {% endif %}
+        where
+            report_date >= {{ first_date() }}
+            or cohort_date > (select {{ add_days(first_date(), "-reach_days") }} from reach)
+        union
+        select ledger.platform, ledger.merchant_id, ledger.cohort_date
+        from ledger
+        inner join
+            merchants
+            on merchants.platform = ledger.platform
+            and merchants.merchant_id = ledger.merchant_id
+        union
+        select ledger.platform, ledger.merchant_id, ledger.cohort_date
+        from ledger
+        inner join
+            products
+            on products.platform = ledger.platform
+            and products.product_id = ledger.product_id
     ),
 
     final as (
@@ -60,3 +60,7 @@ with
 
 select *
 from final
+{% if makes_every_rate() %}
+    -- Then no cell need be looked up.
+    where 1 = 0
+{% endif %}

@@ -2,9 +2,7 @@
 
 -- Every event contribution has a twin that holds only while no appeal has overturned the event.
 with
-    contributions as (
-        select * from {{ ref("int_contributions_unioned") }} where event_key is not null
-    ),
+    contributions as (select * from {{ ref("int_contributions__events") }}),
 
     standings as (select * from {{ ref("int_event_standings") }}),
 
@@ -16,6 +14,7 @@ with
             contributions.merchant_id,
             contributions.product_id,
             contributions.component || '_adjusted' as component,
+            contributions.counts_once,
             contributions.cohort_date,
             contributions.lag_days,
             greatest(

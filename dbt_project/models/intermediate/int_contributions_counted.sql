@@ -1,31 +1,19 @@
 {{ config(materialized="ephemeral") }}
 
--- What enters the ledger: events as they come; of the components that count an order once, the
--- order's spells cut at every begin and end, each piece with its least lag.
+-- Events as they come; of the components that count an order once, the order's spells cut at every
+-- begin and end, each piece with its least lag.
 with
     contributions as (
         select *
-        from {{ ref("int_contributions_unioned") }}
+        from {{ ref("int_contributions__events") }}
         union all
         select *
         from {{ ref("int_contributions_adjusted") }}
     ),
 
-    counted_once as (
-        select component
-        from {{ ref("components") }}
-        where counts = 'first_event'
-        union all
-        select component || '_adjusted' as component
-        from {{ ref("components") }}
-        where counts = 'first_event'
-    ),
+    events as (select * from contributions where not counts_once),
 
-    events as (
-        select * from contributions where component not in (select component from counted_once)
-    ),
-
-    orders as (select * from contributions where component in (select component from counted_once)),
+    orders as (select * from contributions where counts_once),
 
     cuts as (
         select

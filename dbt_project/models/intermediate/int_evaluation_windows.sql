@@ -3,7 +3,11 @@
 with
     policies as (select * from {{ ref("dim_policies") }}),
 
-    metrics as (select * from {{ ref("metrics") }}),
+    metrics as (
+        select distinct metric, window_days, prior_days
+        from {{ ref("int_metric_parts") }}
+        where is_in_force
+    ),
 
     final as (
         select metrics.metric, metrics.window_days, policies.evaluation_days

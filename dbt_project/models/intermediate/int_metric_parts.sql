@@ -7,6 +7,8 @@ with
 
     components as (select * from {{ ref("components") }}),
 
+    policies as (select * from {{ ref("dim_policies") }}),
+
     parts as (
         select metric, part, component
         from metric_components
@@ -30,6 +32,8 @@ with
             metrics.window_days,
             metrics.prior_days,
             parts.component,
+            metrics.computed = 'always'
+            or parts.metric in (select metric from policies) as is_in_force,
             max(case when parts.part = 'numerator' then 1 else 0 end) as in_numerator,
             max(
                 case when parts.part = 'adjusted_numerator' then 1 else 0 end
@@ -37,7 +41,8 @@ with
             max(case when parts.part = 'denominator' then 1 else 0 end) as in_denominator
         from parts
         inner join metrics on metrics.metric = parts.metric
-        group by parts.metric, metrics.window_days, metrics.prior_days, parts.component
+        group by
+            parts.metric, metrics.window_days, metrics.prior_days, metrics.computed, parts.component
     )
 
 select *

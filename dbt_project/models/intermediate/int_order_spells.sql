@@ -22,6 +22,7 @@ with
             paid_date,
             fulfilled_date,
             late_date,
+            merchant_cancelled_date,
             is_counted,
             valid_from as begin_on,
             {{ end_of_spell("order_id") }} as end_on

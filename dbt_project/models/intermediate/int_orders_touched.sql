@@ -49,6 +49,7 @@ with
             or paid_date between {{ first_date() }} and {{ last_date() }}
             or fulfilled_date between {{ first_date() }} and {{ last_date() }}
             or late_date between {{ first_date() }} and {{ last_date() }}
+            or merchant_cancelled_date between {{ first_date() }} and {{ last_date() }}
         union
         -- Every version of a touched event: a corrected one may have moved between orders.
         select events.platform, events.order_id

@@ -35,6 +35,7 @@ with
             versions.paid_date,
             versions.fulfilled_date,
             versions.late_date,
+            versions.merchant_cancelled_date,
             versions.is_counted
         from versions
         left join

@@ -23,7 +23,11 @@ with
     ),
 
     turning_dates as (
-        select distinct platform, reason_code, effective_from as begin_on from candidates
+        select platform, reason_code, effective_from as begin_on
+        from candidates
+        union
+        select platform, reason_code, {{ beginning_of_time() }} as begin_on
+        from candidates
     ),
 
     speaking as (
@@ -36,15 +40,15 @@ with
                     "candidates.fault_party",
                     ["candidates.specificity", "candidates.effective_from"],
                 )
-            }} as fault_party,
+            }} as stated_fault_party,
             {{
                 value_at_max(
                     "candidates.risk_dimension",
                     ["candidates.specificity", "candidates.effective_from"],
                 )
-            }} as risk_dimension
+            }} as stated_risk_dimension
         from turning_dates
-        inner join
+        left join
             candidates
             on candidates.platform = turning_dates.platform
             and candidates.reason_code = turning_dates.reason_code
@@ -52,9 +56,14 @@ with
         group by turning_dates.platform, turning_dates.reason_code, turning_dates.begin_on
     ),
 
+    -- Before its first row a code says nothing.
     final as (
         select
-            *,
+            platform,
+            reason_code,
+            begin_on,
+            coalesce(stated_fault_party, 'unknown') as fault_party,
+            coalesce(stated_risk_dimension, 'other') as risk_dimension,
             coalesce(
                 lead(begin_on) over (partition by platform, reason_code order by begin_on),
                 {{ end_of_time() }}

@@ -13,7 +13,14 @@ with
 
     cohorts as (
         select distinct platform, cohort_date
-        from {{ ref("int_cells_touched") }}
+        from
+            {{
+                (
+                    ref("fct_merchant_daily_rates")
+                    if makes_every_rate()
+                    else ref("int_cells_touched")
+                )
+            }}
         where {{ on_platforms() }}
     ),
 

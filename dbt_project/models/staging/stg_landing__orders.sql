@@ -20,6 +20,10 @@ with
                 when shipped_at is null or shipped_at > ship_deadline_at
                 then {{ business_date("ship_deadline_at") }}
             end as late_date,
+            case
+                when cancelled_by = 'merchant' and coalesce(cancelled_at < shipped_at, true)
+                then {{ business_date("cancelled_at") }}
+            end as merchant_cancelled_date,
             status = 'active' as is_counted
         from deadlines
     )

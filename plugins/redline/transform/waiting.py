@@ -41,7 +41,7 @@ _WAITING = """
                     from {known_orders} as orders
                     where orders.platform = $platform
                         and orders.order_id = events.order_id
-                        and orders.{known_from} <= $as_of
+                        and orders.valid_from <= $as_of
                 )
         ),
 
@@ -76,7 +76,6 @@ _WAITING = """
 _ALL = {
     "is_candidate": "true",
     "known_orders": "intermediate.int_orders_versioned",
-    "known_from": "valid_from",
 }
 # On top of yesterday's list: what waited, and what the run brought. Every order that either of
 # them names and that is known by now was touched by the run, so a day costs what the day brought.
@@ -88,8 +87,13 @@ _ON_TOP = {
         from intermediate.int_events_versioned
         where platform = $platform and valid_from between $start and $as_of
     )""",
-    "known_orders": "intermediate.int_order_spells",
-    "known_from": "begin_on",
+    "known_orders": """(
+        select *
+        from intermediate.int_orders_versioned
+        where (platform, order_id) in (
+            select platform, order_id from intermediate.int_orders_touched
+        )
+    )""",
 }
 
 

@@ -37,8 +37,8 @@ def settings(tmp_path: Path) -> Settings:
         )
         # Of the orders that a run touched; the stand-in is of all.
         connection.execute(
-            "create view intermediate.int_order_spells as "
-            "select *, valid_from as begin_on from intermediate.int_orders_versioned"
+            "create view intermediate.int_orders_touched as "
+            "select distinct platform, order_id from intermediate.int_orders_versioned"
         )
         connection.execute(
             "insert into intermediate.int_orders_versioned values "

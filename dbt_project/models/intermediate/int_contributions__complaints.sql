@@ -1,3 +1,0 @@
-{{ config(materialized="ephemeral") }}
-
-{{ event_contributions("complaint", "'complaints'", "paid_date") }}

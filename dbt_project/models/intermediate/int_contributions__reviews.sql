@@ -1,9 +1,0 @@
-{{ config(materialized="ephemeral") }}
-
-{{
-    event_contributions(
-        "review",
-        "'review_rated_' || cast(qualified_spells.rating as " ~ dbt.type_string() ~ ")",
-        "fulfilled_date",
-    )
-}}
