@@ -48,6 +48,10 @@ serve: $(VENV)/.installed ## start Airflow here, with its web page and REST API 
 check-source: $(VENV)/.installed ## hold a source against the contract, without a run: SOURCE=address
 	@$(BIN)/python -m redline.check_source "$$SOURCE" $${START:+"$$START"} $${END:+"$$END"}
 
+.PHONY: check-policies
+check-policies: $(VENV)/.installed ## name every fault of the policy packs in force, without a run
+	@$(BIN)/python -m redline.policies
+
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n]
 	@$(BIN)/python -m benchmarks.run

@@ -15,7 +15,7 @@ Nothing has been published; yesterday's marts and alerts stand.
 
 | task | usual cause | what to do |
 |---|---|---|
-| `plan` | a date, the time zone or the connection `marketplace` | correct it, trigger again |
+| `plan` | a date, the time zone, the connection, a policy pack | correct it, trigger again |
 | `extract_*` | a file is missing, cut short, of another header | have it delivered, clear it |
 | `validate_intake` | too many bad rows | open the Data Docs, mend the source, clear the run |
 | `transform` | a dbt model or test | read the log, fix it, clear the task |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
 # What waiting does not mend: someone must change a folder, its rights or its mount.
 _LASTING = frozenset(
@@ -40,6 +41,22 @@ class RedlineError(Exception):
 
 class SettingError(RedlineError):
     """A setting or parameter that means nothing, or contradicts the home it points at."""
+
+
+class PackError(RedlineError):
+    """Policy packs that cannot be put in force. Its line tells the first fault and counts the rest.
+
+    Attributes:
+        faults: every fault, the first included, as a line of its own.
+    """
+
+    def __init__(self, what: str, where: str, todo: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(what, where, todo)
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        more = len(self.faults) - 1
+        return super().__str__() + (f" (and {more} more)" if more > 0 else "")
 
 
 class SourceError(RedlineError):

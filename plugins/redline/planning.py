@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
-from redline import restating
+from redline import policies, restating
 from redline.errors import SettingError
 from redline.plan import ONE_DAY, Plan
 from redline.settings import Home, Settings
@@ -45,9 +45,11 @@ def make_plan(
             that is not closed, a restatement that is to be finished first, a run that is already
             published, a home that cannot be written or was made for another time zone.
         SourceError: an address that means nothing.
+        PackError: an active policy pack that is missing or broken.
     """
     check_dates(requested_start, requested_end)
     check_address(source_text)
+    policies.check_packs(settings.policies)
     prepare_home(settings)
     source = open_known_source(source_text)  # may write below the home, so only now
     check_span(source, requested_start, requested_end)

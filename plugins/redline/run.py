@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from redline import airflow_env, lock, planning, progress, restating
+from redline import airflow_env, lock, planning, policies, progress, restating
 from redline.errors import RedlineError, SettingError
 from redline.plan import ONE_DAY
 from redline.settings import PROJECT, Settings, read_settings
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         request, settings = read_request(arguments), read_settings()
         planning.check_address(request.source)
+        policies.check_packs(settings.policies)
         planning.prepare_home(settings)
         with lock.hold(settings.home, "make run") as held:
             steps = plan_steps(request, settings)

@@ -88,13 +88,18 @@ def parse_address(text: str) -> Address:
     options = dict(parse_qsl(parts.query))
     path = unquote(parts.netloc + parts.path)
     platform = options.pop("platform", parts.scheme)
-    if not _PLATFORM.fullmatch(platform) or platform == _EVERY_PLATFORM:
+    if not is_platform_name(platform):
         raise SourceError(
             f"'{platform}' cannot be the name of a platform",
             f"the platform of {parts.scheme}://",
             "use small letters, digits, - and _, beginning with a letter or digit, and not 'all'",
         )
     return Address(parts.scheme, path, options, platform)
+
+
+def is_platform_name(text: str) -> bool:
+    """Whether records can be kept under a name: it names a folder, and is not for all platforms."""
+    return bool(_PLATFORM.fullmatch(text)) and text != _EVERY_PLATFORM
 
 
 def open_source(text: str) -> Source:
