@@ -133,6 +133,8 @@ def history(root: Path) -> History:
             )
             delivered.append(("reviews", answered.date(), review))
             if row["review_score"] == "1" and "".join(row["review_comment_message"].split()):
-                complaint = histories.complaint(event_id, answered, order_id=order_id)
+                complaint = histories.complaint(
+                    event_id, answered, order_id=order_id, reason_code="review_complaint"
+                )
                 delivered.append(("complaints", answered.date(), complaint))
     return histories.history_of(PLATFORM, delivered, timezone="UTC")

@@ -432,7 +432,8 @@ def evaluation(
     entity: Any,
     evening: date,
 ) -> Evaluation | None:
-    """The official value over the mature window and its status; None without any denominator.
+    """The official value over the mature window and its status; None without any denominator in it
+    or in the window that ends with the evening.
 
     `warning` is said on the official value only: the projection is held against its own formula.
     """
@@ -444,13 +445,16 @@ def evaluation(
     last = evening - timedelta(days=METRICS[policy.metric].window - 1)
     first = last - timedelta(days=policy.evaluation_days - 1)
     official = [rate for day, rate in cohorts.items() if first <= day <= last]
-    young = [rate for day, rate in cohorts.items() if last < day <= evening]
+    # Immature cohorts of the window that ends with the evening, on which a projection is made.
+    young_from = max(last, evening - timedelta(days=policy.evaluation_days))
+    young = [rate for day, rate in cohorts.items() if young_from < day <= evening]
     denominator = sum(rate.denominator for rate in official)
     numerator = sum(
         r.numerator if policy.basis == "raw" else r.adjusted_numerator for r in official
     )
     if denominator == 0:
-        return Evaluation(0, 0, "too_early") if young else None
+        has_orders = any(rate.denominator for rate in young)
+        return Evaluation(0, 0, "too_early") if has_orders else None
 
     def reaches(threshold: Fraction) -> bool:
         value = Fraction(numerator, denominator)

@@ -22,11 +22,19 @@
 
         categories as (select * from {{ categories }}),
 
+        series as (select * from {{ ref("int_entity_series") }} where entity_type = 'merchant'),
+
         projections as (
             -- A merchant's prior is the same for every length of window.
-            select distinct platform, merchant_id, category_id, metric, prior_rate
-            from {{ ref("int_entity_projections") }}
-            where as_of_date = {{ last_date() }}
+            select distinct
+                series.platform,
+                series.entity_id as merchant_id,
+                projections.category_id,
+                series.metric,
+                projections.prior_rate
+            from {{ ref("int_entity_projections") }} as projections
+            inner join series on series.series_number = projections.series_number
+            where projections.as_of_date = {{ last_date() }}
         ),
 
         factors as (

@@ -239,6 +239,17 @@ def find_faults(names: Sequence[str], seeds: Path = SEEDS) -> list[Fault]:
     return sorted(faults, key=place)
 
 
+def asks_buyers(names: Sequence[str], seeds: Path = SEEDS) -> bool:
+    """Whether a policy of the packs asks a minimum of distinct buyers, which cost more to count."""
+    with (seeds / "components.csv").open(newline="", encoding="utf-8") as file:
+        buyers = {row["component"] for row in csv.DictReader(file) if row["counts"] == "buyers"}
+    for name in names:
+        with (seeds / "policies" / f"pack_{name}.csv").open(newline="", encoding="utf-8") as file:
+            if any(row["min_component"] in buyers for row in csv.DictReader(file)):
+                return True
+    return False
+
+
 def _faults_of_names(names: Sequence[str], there: Sequence[str]) -> Iterator[Fault]:
     choice = f"name one of {', '.join(there)}" if there else "add a file policies/pack_<name>.csv"
     if not names:

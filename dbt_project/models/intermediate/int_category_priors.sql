@@ -2,7 +2,9 @@
 -- moments of the beta-binomial (Kleinman 1973), within- and between-merchant variance weighted
 -- by orders. Scope '*' is the platform, for categories with too few merchants to tell.
 with
-    merchant_windows as (select * from {{ ref("int_entity_windows") }}),
+    windows as (select * from {{ ref("int_entity_windows") }}),
+
+    series as (select * from {{ ref("int_entity_series") }} where entity_type = 'merchant'),
 
     metrics as (select * from {{ ref("metrics") }}),
 
@@ -16,33 +18,32 @@ with
 
     counts as (
         select
-            merchant_windows.as_of_date,
-            merchant_windows.platform,
+            windows.as_of_date,
+            series.platform,
             coalesce(merchant_spells.category_id, 'unknown') as category_id,
-            merchant_windows.metric,
+            series.metric,
             bases.basis,
-            merchant_windows.denominator as n,
+            windows.denominator as n,
             least(
                 case
-                    when bases.basis = 'raw'
-                    then merchant_windows.numerator
-                    else merchant_windows.adjusted_numerator
+                    when bases.basis = 'raw' then windows.numerator else windows.adjusted_numerator
                 end,
-                merchant_windows.denominator
+                windows.denominator
             ) as k
-        from merchant_windows
+        from windows
+        inner join series on series.series_number = windows.series_number
         inner join
             metrics
-            on metrics.metric = merchant_windows.metric
-            and metrics.prior_days = merchant_windows.evaluation_days
+            on metrics.metric = series.metric
+            and metrics.prior_days = windows.evaluation_days
         cross join bases
         left join
             merchant_spells
-            on merchant_spells.platform = merchant_windows.platform
-            and merchant_spells.merchant_id = merchant_windows.merchant_id
-            and merchant_spells.begin_on <= merchant_windows.as_of_date
-            and merchant_spells.end_on > merchant_windows.as_of_date
-        where merchant_windows.denominator > 0
+            on merchant_spells.platform = series.platform
+            and merchant_spells.merchant_id = series.entity_id
+            and merchant_spells.begin_on <= windows.as_of_date
+            and merchant_spells.end_on > windows.as_of_date
+        where windows.denominator > 0
     ),
 
     category_sums as (

@@ -68,11 +68,19 @@ with
     ),
 
     final as (
-        select platform, merchant_id, product_id, component, cohort_date, lag_days, begin_on, end_on
-        from events
-        union all
-        select platform, merchant_id, product_id, component, cohort_date, lag_days, begin_on, end_on
-        from orders_once
+        {% for contributions in ["events", "orders_once"] %}
+            select
+                platform,
+                order_id,
+                merchant_id,
+                product_id,
+                component,
+                cohort_date,
+                lag_days,
+                begin_on,
+                end_on
+            from {{ contributions }} {{ "union all" if not loop.last }}
+        {% endfor %}
     )
 
 select *

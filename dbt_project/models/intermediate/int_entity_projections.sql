@@ -1,33 +1,96 @@
--- What the immature cohorts in a merchant's running window still have to report, per evening:
--- `expected_orders` is the sum of denominator x (1 - F(age)), to be multiplied by a prior rate.
+-- Every window with what is still to come in it (Bornhuetter-Ferguson): its immature cohorts are
+-- expected to report prior rate x denominator x (1 - F(age)) events. The variance of that number
+-- takes the events as Poisson and their rate as the beta posterior behind the prior rate.
 with
-    cohort_changes as (select * from {{ ref("int_merchant_cohort_changes") }}),
+    cohort_changes as (select * from {{ ref("int_entity_cohort_changes") }}),
+
+    series as (select * from {{ ref("int_entity_series") }}),
+
+    windows as (select * from {{ ref("int_entity_windows") }}),
+
+    evaluation_windows as (select * from {{ ref("int_evaluation_windows") }}),
+
+    metrics as (select * from {{ ref("metrics") }}),
 
     metric_ages as (select * from {{ ref("int_metric_ages") }}),
 
     factors as (select * from {{ ref("int_development_factors") }}),
 
-    merchant_spells as (select * from {{ ref("int_merchant_spells") }}),
-
-    merchant_windows as (select * from {{ ref("int_entity_windows") }}),
-
     priors as (select * from {{ ref("int_category_priors") }}),
 
-    metrics as (select * from {{ ref("metrics") }}),
+    spells as (select * from {{ ref("int_entity_spells") }}),
 
-    windows as (select * from {{ ref("int_evaluation_windows") }}),
+    -- Whom a series belongs to, and since when: numbered, as the series are.
+    placed_series as (
+        select
+            series.series_number,
+            series.platform,
+            series.metric,
+            coalesce(spells.category_id, 'unknown') as category_id,
+            coalesce(spells.status, 'active') as entity_status,
+            coalesce(spells.begin_on, {{ beginning_of_time() }}) as begin_on,
+            coalesce(spells.end_on, {{ end_of_time() }}) as end_on
+        from series
+        left join
+            spells
+            on spells.platform = series.platform
+            and spells.entity_type = series.entity_type
+            and spells.entity_id = series.entity_id
+    ),
+
+    scopes as (
+        select
+            cast(
+                row_number() over (order by platform, category_id, metric) as integer
+            ) as scope_number,
+            platform,
+            category_id,
+            metric
+        from (select distinct platform, category_id, metric from placed_series) as places
+    ),
+
+    series_scopes as (
+        select
+            placed_series.series_number,
+            scopes.scope_number,
+            placed_series.category_id,
+            placed_series.entity_status,
+            placed_series.begin_on,
+            placed_series.end_on
+        from placed_series
+        inner join
+            scopes
+            on scopes.platform = placed_series.platform
+            and scopes.category_id = placed_series.category_id
+            and scopes.metric = placed_series.metric
+    ),
+
+    open_shares as (
+        select
+            scopes.scope_number,
+            factors.as_of_date,
+            factors.age_days,
+            -- Summed as decimals: the order of a parallel sum of doubles shows in the result.
+            cast(1 - factors.reported_share as decimal(18, 12)) as open_share
+        from factors
+        inner join
+            scopes
+            on scopes.platform = factors.platform
+            and scopes.category_id = factors.category_id
+            and scopes.metric = factors.metric
+    ),
 
     immature as (
         select
-            cohort_changes.platform,
-            cohort_changes.merchant_id,
-            cohort_changes.metric,
+            cohort_changes.series_number,
+            series.metric,
             metric_ages.age_days,
             {{ add_days("cohort_changes.cohort_date", "metric_ages.age_days") }} as as_of_date,
             cohort_changes.report_date,
             cohort_changes.denominator
         from cohort_changes
-        inner join metric_ages on metric_ages.metric = cohort_changes.metric
+        inner join series on series.series_number = cohort_changes.series_number
+        inner join metric_ages on metric_ages.metric = series.metric
         where cohort_changes.denominator <> 0
     ),
 
@@ -41,145 +104,165 @@ with
 
     expected as (
         select
+            reported.series_number,
+            evaluation_windows.evaluation_days,
             reported.as_of_date,
-            reported.platform,
-            reported.merchant_id,
-            reported.metric,
-            windows.evaluation_days,
-            -- Summed as decimals: the order of a parallel sum of doubles shows in the result.
-            cast(
-                sum(
-                    reported.denominator
-                    * cast(1 - coalesce(factors.reported_share, 1) as decimal(18, 12))
-                ) as double
-            ) as expected_orders
+            cast(sum(reported.denominator * open_shares.open_share) as double) as expected_orders
         from reported
         inner join
-            windows
-            on windows.metric = reported.metric
-            and windows.evaluation_days > reported.age_days
-        left join
-            merchant_spells
-            on merchant_spells.platform = reported.platform
-            and merchant_spells.merchant_id = reported.merchant_id
-            and merchant_spells.begin_on <= reported.as_of_date
-            and merchant_spells.end_on > reported.as_of_date
-        left join
-            factors
-            on factors.as_of_date = reported.as_of_date
-            and factors.platform = reported.platform
-            and factors.category_id = coalesce(merchant_spells.category_id, 'unknown')
-            and factors.metric = reported.metric
-            and factors.age_days = reported.age_days
-        group by
-            reported.as_of_date,
-            reported.platform,
-            reported.merchant_id,
-            reported.metric,
-            windows.evaluation_days
+            series_scopes
+            on series_scopes.series_number = reported.series_number
+            and series_scopes.begin_on <= reported.as_of_date
+            and series_scopes.end_on > reported.as_of_date
+        inner join
+            open_shares
+            on open_shares.scope_number = series_scopes.scope_number
+            and open_shares.as_of_date = reported.as_of_date
+            and open_shares.age_days = reported.age_days
+        inner join
+            evaluation_windows
+            on evaluation_windows.metric = reported.metric
+            and evaluation_windows.evaluation_days > reported.age_days
+        group by reported.series_number, evaluation_windows.evaluation_days, reported.as_of_date
+    ),
+
+    -- Of the category, else of the platform.
+    {% set parameters = ["a", "b"] %}
+    scope_priors as (
+        select
+            scopes.scope_number,
+            priors.as_of_date,
+            {% for basis in ["raw", "adjusted"] %}
+                {% for parameter in parameters %}
+                    coalesce(
+                        max(
+                            case
+                                when priors.basis = '{{ basis }}' and priors.category_id <> '*'
+                                then priors.prior_{{ parameter }}
+                            end
+                        ),
+                        max(
+                            case
+                                when priors.basis = '{{ basis }}' and priors.category_id = '*'
+                                then priors.prior_{{ parameter }}
+                            end
+                        )
+                    ) as {{ basis }}_{{ parameter }}{{ "," if not loop.last }}
+                {% endfor %}
+                {{ "," if not loop.last }}
+            {% endfor %}
+        from scopes
+        inner join
+            priors
+            on priors.platform = scopes.platform
+            and priors.category_id in ('*', scopes.category_id)
+            and priors.metric = scopes.metric
+        group by scopes.scope_number, priors.as_of_date
     ),
 
     -- The prior weighs what the metric's own window holds, whatever window is projected.
-    mature_counts as (
+    prior_windows as (
+        select series.series_number, metrics.prior_days
+        from series
+        inner join metrics on metrics.metric = series.metric
+    ),
+
+    weighed as (
+        select windows.*, numerator as k, adjusted_numerator as adjusted_k, denominator as n
+        from windows
+        inner join
+            prior_windows
+            on prior_windows.series_number = windows.series_number
+            and prior_windows.prior_days = windows.evaluation_days
+        union all
         select
-            merchant_windows.as_of_date,
-            merchant_windows.platform,
-            merchant_windows.merchant_id,
-            merchant_windows.metric,
-            merchant_windows.evaluation_days,
-            {% for measure in ["numerator", "adjusted_numerator", "denominator"] %}
-                coalesce(prior_windows.{{ measure }}, 0) as {{ measure }}
+            windows.*,
+            coalesce(own.numerator, 0) as k,
+            coalesce(own.adjusted_numerator, 0) as adjusted_k,
+            coalesce(own.denominator, 0) as n
+        from windows
+        inner join
+            prior_windows
+            on prior_windows.series_number = windows.series_number
+            and prior_windows.prior_days <> windows.evaluation_days
+        left join
+            windows as own
+            on own.series_number = windows.series_number
+            and own.as_of_date = windows.as_of_date
+            and own.evaluation_days = prior_windows.prior_days
+    ),
+
+    {% set bases = {"": ("k", "raw"), "adjusted_": ("adjusted_k", "adjusted")} %}
+
+    rated as (
+        select
+            weighed.*,
+            series_scopes.category_id,
+            series_scopes.entity_status,
+            coalesce(expected.expected_orders, 0) as expected_orders,
+            {% for prefix, (k, basis) in bases.items() %}
+                coalesce(
+                    {{
+                        safe_divide(
+                            "least(weighed." ~ k ~ ", weighed.n) + scope_priors." ~ basis ~ "_a",
+                            "weighed.n + scope_priors."
+                            ~ basis
+                            ~ "_a + scope_priors."
+                            ~ basis
+                            ~ "_b",
+                        )
+                    }},
+                    {{ safe_divide("least(weighed." ~ k ~ ", weighed.n)", "weighed.n") }},
+                    0
+                ) as {{ prefix }}prior_rate,
+                weighed.n + coalesce(
+                    scope_priors.{{ basis }}_a + scope_priors.{{ basis }}_b, 0
+                ) as {{ prefix }}prior_weight
                 {{- "," if not loop.last }}
             {% endfor %}
-        from merchant_windows
-        inner join metrics on metrics.metric = merchant_windows.metric
+        from weighed
+        inner join
+            series_scopes
+            on series_scopes.series_number = weighed.series_number
+            and series_scopes.begin_on <= weighed.as_of_date
+            and series_scopes.end_on > weighed.as_of_date
         left join
-            merchant_windows as prior_windows
-            on prior_windows.as_of_date = merchant_windows.as_of_date
-            and prior_windows.platform = merchant_windows.platform
-            and prior_windows.merchant_id = merchant_windows.merchant_id
-            and prior_windows.metric = merchant_windows.metric
-            and prior_windows.evaluation_days = metrics.prior_days
+            scope_priors
+            on scope_priors.scope_number = series_scopes.scope_number
+            and scope_priors.as_of_date = weighed.as_of_date
+        left join
+            expected
+            on expected.series_number = weighed.series_number
+            and expected.evaluation_days = weighed.evaluation_days
+            and expected.as_of_date = weighed.as_of_date
     ),
 
     final as (
         select
-            mature_counts.as_of_date,
-            mature_counts.platform,
-            mature_counts.merchant_id,
-            coalesce(merchant_spells.category_id, 'unknown') as category_id,
-            coalesce(merchant_spells.status, 'active') as merchant_status,
-            mature_counts.metric,
-            mature_counts.evaluation_days,
-            coalesce(expected.expected_orders, 0) as expected_orders,
-            {% for basis, numerator in [
-                ("raw", "numerator"),
-                ("adjusted", "adjusted_numerator"),
-            ] %}
-                coalesce(
-                    {{
-                        safe_divide(
-                            "least(mature_counts."
-                            ~ numerator
-                            ~ ", mature_counts.denominator)"
-                            ~ " + coalesce(category_"
-                            ~ basis
-                            ~ ".prior_a, platform_"
-                            ~ basis
-                            ~ ".prior_a)",
-                            "mature_counts.denominator"
-                            ~ " + coalesce(category_"
-                            ~ basis
-                            ~ ".prior_a + category_"
-                            ~ basis
-                            ~ ".prior_b, platform_"
-                            ~ basis
-                            ~ ".prior_a + platform_"
-                            ~ basis
-                            ~ ".prior_b)",
-                        )
-                    }},
-                    {{
-                        safe_divide(
-                            "least(mature_counts." ~ numerator ~ ", mature_counts.denominator)",
-                            "mature_counts.denominator",
-                        )
-                    }},
-                    0
-                ) as {{ "prior_rate" if basis == "raw" else "adjusted_prior_rate" }}
+            series_number,
+            evaluation_days,
+            as_of_date,
+            category_id,
+            entity_status,
+            numerator,
+            adjusted_numerator,
+            denominator,
+            running_numerator,
+            running_adjusted_numerator,
+            running_denominator,
+            expected_orders,
+            {% for prefix in bases %}
+                {{ prefix }}prior_rate,
+                {{ prefix }}prior_rate * expected_orders as {{ prefix }}expected_events,
+                {{ prefix }}prior_rate * expected_orders
+                + expected_orders
+                * expected_orders
+                * {{ prefix }}prior_rate
+                * (1 - {{ prefix }}prior_rate)
+                / ({{ prefix }}prior_weight + 1) as {{ prefix }}expected_variance
                 {{- "," if not loop.last }}
             {% endfor %}
-        from mature_counts
-        left join
-            merchant_spells
-            on merchant_spells.platform = mature_counts.platform
-            and merchant_spells.merchant_id = mature_counts.merchant_id
-            and merchant_spells.begin_on <= mature_counts.as_of_date
-            and merchant_spells.end_on > mature_counts.as_of_date
-        left join
-            expected
-            on expected.as_of_date = mature_counts.as_of_date
-            and expected.platform = mature_counts.platform
-            and expected.merchant_id = mature_counts.merchant_id
-            and expected.metric = mature_counts.metric
-            and expected.evaluation_days = mature_counts.evaluation_days
-        {% for basis in ["raw", "adjusted"] %}
-            left join
-                priors as category_{{ basis }}
-                on category_{{ basis }}.as_of_date = mature_counts.as_of_date
-                and category_{{ basis }}.platform = mature_counts.platform
-                and category_{{ basis }}.category_id
-                = coalesce(merchant_spells.category_id, 'unknown')
-                and category_{{ basis }}.metric = mature_counts.metric
-                and category_{{ basis }}.basis = '{{ basis }}'
-            left join
-                priors as platform_{{ basis }}
-                on platform_{{ basis }}.as_of_date = mature_counts.as_of_date
-                and platform_{{ basis }}.platform = mature_counts.platform
-                and platform_{{ basis }}.category_id = '*'
-                and platform_{{ basis }}.metric = mature_counts.metric
-                and platform_{{ basis }}.basis = '{{ basis }}'
-        {% endfor %}
+        from rated
     )
 
 select *

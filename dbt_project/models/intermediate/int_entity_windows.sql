@@ -2,62 +2,40 @@
 -- both reported and mature, and in the running window from the evening it is reported, until its
 -- cohort leaves. So the sums are running totals over evenings of what enters and leaves.
 with
-    cohort_changes as (select * from {{ ref("int_merchant_cohort_changes") }}),
+    cohort_changes as (select * from {{ ref("int_entity_cohort_changes") }}),
+
+    series as (select * from {{ ref("int_entity_series") }}),
 
     windows as (select * from {{ ref("int_evaluation_windows") }}),
 
     evenings as ({{ evenings() }}),
 
-    -- A merchant's metric over one length of window, numbered: totals are kept by number,
-    -- which is cheaper to group and sort than names.
-    named_series as (
-        select
-            cohort_changes.platform,
-            cohort_changes.merchant_id,
-            cohort_changes.metric,
-            windows.window_days,
-            windows.evaluation_days
-        from cohort_changes
-        inner join windows on windows.metric = cohort_changes.metric
-        group by
-            cohort_changes.platform,
-            cohort_changes.merchant_id,
-            cohort_changes.metric,
-            windows.window_days,
-            windows.evaluation_days
-    ),
-
-    series as (
-        select
-            *,
-            row_number() over (
-                order by platform, merchant_id, metric, evaluation_days
-            ) as series_number
-        from named_series
+    series_windows as (
+        select series.series_number, series.window_days, windows.evaluation_days
+        from series
+        inner join windows on windows.metric = series.metric
     ),
 
     stays as (
         select
-            series.series_number,
+            series_windows.series_number,
+            series_windows.evaluation_days,
             cohort_changes.report_date,
-            {{ add_days("cohort_changes.cohort_date", "series.window_days - 1") }} as mature_on,
+            {{ add_days("cohort_changes.cohort_date", "series_windows.window_days - 1") }}
+            as mature_on,
             {{
                 add_days(
                     "cohort_changes.cohort_date",
-                    "series.window_days - 1 + series.evaluation_days",
+                    "series_windows.window_days - 1 + series_windows.evaluation_days",
                 )
             }} as leaves_on,
-            {{ add_days("cohort_changes.cohort_date", "series.evaluation_days") }}
+            {{ add_days("cohort_changes.cohort_date", "series_windows.evaluation_days") }}
             as leaves_running_on,
             cohort_changes.numerator,
             cohort_changes.adjusted_numerator,
             cohort_changes.denominator
         from cohort_changes
-        inner join
-            series
-            on series.platform = cohort_changes.platform
-            and series.merchant_id = cohort_changes.merchant_id
-            and series.metric = cohort_changes.metric
+        inner join series_windows on series_windows.series_number = cohort_changes.series_number
     ),
 
     official_stays as (
@@ -76,6 +54,7 @@ with
             {% for as_of_date, direction in [("begin_on", 1), ("end_on", -1)] %}
                 select
                     series_number,
+                    evaluation_days,
                     {{ as_of_date }} as as_of_date,
                     {{ is_official }} as is_official,
                     {{ direction }} as direction,
@@ -95,6 +74,7 @@ with
     daily_steps as (
         select
             series_number,
+            evaluation_days,
             as_of_date,
             {% for measure in measures %}
                 sum(
@@ -106,17 +86,17 @@ with
                 {{- "," if not loop.last }}
             {% endfor %}
         from steps
-        group by series_number, as_of_date
+        group by series_number, evaluation_days, as_of_date
     ),
 
     lives as (
-        select series_number, min(as_of_date) as first_evening
+        select series_number, evaluation_days, min(as_of_date) as first_evening
         from daily_steps
-        group by series_number
+        group by series_number, evaluation_days
     ),
 
     spine as (
-        select lives.series_number, evenings.as_of_date
+        select lives.series_number, lives.evaluation_days, evenings.as_of_date
         from lives
         inner join evenings on evenings.as_of_date >= lives.first_evening
     ),
@@ -124,12 +104,13 @@ with
     totals as (
         select
             spine.series_number,
+            spine.evaluation_days,
             spine.as_of_date,
             {% for measure in measures %}
                 {% for total in [measure, "running_" ~ measure] %}
                     cast(
                         sum(coalesce(daily_steps.{{ total }}, 0)) over (
-                            partition by spine.series_number
+                            partition by spine.series_number, spine.evaluation_days
                             order by spine.as_of_date
                             rows between unbounded preceding and current row
                         ) as bigint
@@ -142,26 +123,11 @@ with
         left join
             daily_steps
             on daily_steps.series_number = spine.series_number
+            and daily_steps.evaluation_days = spine.evaluation_days
             and daily_steps.as_of_date = spine.as_of_date
     ),
 
-    final as (
-        select
-            series.platform,
-            series.merchant_id,
-            series.metric,
-            series.evaluation_days,
-            totals.as_of_date,
-            totals.numerator,
-            totals.adjusted_numerator,
-            totals.denominator,
-            totals.running_numerator,
-            totals.running_adjusted_numerator,
-            totals.running_denominator
-        from totals
-        inner join series on series.series_number = totals.series_number
-        where totals.denominator > 0 or totals.running_denominator > 0
-    )
+    final as (select * from totals where denominator > 0 or running_denominator > 0)
 
 select *
 from final

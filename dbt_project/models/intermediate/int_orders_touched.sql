@@ -58,6 +58,21 @@ with
             touched_events
             on touched_events.platform = events.platform
             and touched_events.event_key = events.event_key
+        {% if run_value("counts_buyers") %}
+            -- Distinct buyers do not add up, so the orders behind them are looked at every evening:
+            -- those that a window holds, with a deadline missed or an event.
+            union
+            select orders.platform, orders.order_id
+            from orders
+            left join
+                events on events.platform = orders.platform and events.order_id = orders.order_id
+            where
+                (orders.late_date is not null or events.order_id is not null)
+                and orders.paid_date > (
+                    select {{ add_days(first_date(), "-max(window_days + evaluation_days)") }}
+                    from {{ ref("int_evaluation_windows") }}
+                )
+        {% endif %}
     )
 
 select *

@@ -3,16 +3,18 @@
 with
     policies as (select * from {{ ref("dim_policies") }}),
 
-    merchant_spells as (select * from {{ ref("int_merchant_spells") }}),
+    metrics as (select * from {{ ref("metrics") }}),
+
+    spells as (select * from {{ ref("int_entity_spells") }}),
 
     evenings as ({{ evenings() }}),
 
     categories as (
-        select distinct platform, category_id
-        from merchant_spells
+        select platform, category_id
+        from spells
         union
-        select distinct platform, 'unknown' as category_id
-        from {{ ref("int_entity_windows") }}
+        select platform, 'unknown' as category_id
+        from {{ ref("int_entity_series") }}
     ),
 
     places as (select * from categories cross join evenings),
@@ -23,6 +25,8 @@ with
             places.platform as on_platform,
             places.category_id as on_category,
             policies.*,
+            metrics.window_days,
+            coalesce(policies.min_days, policies.evaluation_days) as minimum_days,
             row_number() over (
                 partition by
                     places.as_of_date,
@@ -44,6 +48,7 @@ with
             and policies.category_id in ('*', places.category_id)
             and policies.effective_from <= places.as_of_date
             and coalesce(policies.effective_to >= places.as_of_date, true)
+        inner join metrics on metrics.metric = policies.metric
     ),
 
     final as (select * from candidates where precedence = 1)

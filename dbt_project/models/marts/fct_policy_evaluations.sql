@@ -6,64 +6,163 @@
     )
 }}
 
+-- One evaluation per evening, policy and entity that has a denominator in one of its windows or an
+-- open record. Status: the first that matches.
+{% set bases = {"raw": "", "adjusted": "adjusted_"} %}
+{% set measures = ["numerator", "running_numerator", "expected_events", "expected_variance"] %}
+{% set named = {
+    "numerator": "{}numerator",
+    "running_numerator": "running_{}numerator",
+    "expected_events": "{}expected_events",
+    "expected_variance": "{}expected_variance",
+} %}
+{% set intervals = {"80": 1.2815515655446004, "95": 1.959963984540054} %}
 with
-    merchant_windows as (select * from {{ ref("int_entity_windows") }}),
-
     projections as (select * from {{ ref("int_entity_projections") }}),
 
-    policies as (select * from {{ ref("int_policies_speaking") }} where entity_type = 'merchant'),
+    series as (select * from {{ ref("int_entity_series") }}),
 
-    merchant_spells as (select * from {{ ref("int_merchant_spells") }}),
+    policies as (select * from {{ ref("int_policies_speaking") }}),
+
+    minimum_counts as (select * from {{ ref("int_minimum_counts") }}),
+
+    spells as (select * from {{ ref("int_entity_spells") }}),
+
+    judged_categories as (
+        select distinct metric, evaluation_days from policies where entity_type = 'category'
+    ),
+
+    -- A category is the sum of the merchants that are in it on the evening.
+    category_sums as (
+        select
+            projections.as_of_date,
+            series.platform,
+            'category' as entity_type,
+            projections.category_id as entity_id,
+            projections.category_id,
+            'active' as entity_status,
+            series.metric,
+            projections.evaluation_days,
+            sum(projections.denominator) as denominator,
+            sum(projections.running_denominator) as running_denominator,
+            {% for prefix in bases.values() %}
+                {% for measure in measures %}
+                    {% set column = named[measure].format(prefix) %}
+                    -- Doubles are summed as decimals: the order of a parallel sum shows otherwise.
+                    sum(cast(projections.{{ column }} as decimal(38, 12))) as {{ column }}
+                    {{- "," if not loop.last }}
+                {% endfor %}
+                {{ "," if not loop.last }}
+            {% endfor %}
+        from projections
+        inner join series on series.series_number = projections.series_number
+        inner join
+            judged_categories
+            on judged_categories.metric = series.metric
+            and judged_categories.evaluation_days = projections.evaluation_days
+        where series.entity_type = 'merchant'
+        group by
+            projections.as_of_date,
+            series.platform,
+            projections.category_id,
+            series.metric,
+            projections.evaluation_days
+    ),
+
+    {% set columns %}
+        denominator,
+        running_denominator,
+        {% for prefix in bases.values() %}
+            {% for measure in measures %}
+                cast({{ named[measure].format(prefix) }} as double)
+                as {{ named[measure].format(prefix) }}
+                {{- "," if not loop.last }}
+            {% endfor %}
+            {{ "," if not loop.last }}
+        {% endfor %}
+    {% endset %}
+
+    entities as (
+        select
+            projections.as_of_date,
+            series.platform,
+            series.entity_type,
+            series.entity_id,
+            projections.category_id,
+            projections.entity_status,
+            series.metric,
+            projections.evaluation_days,
+            {{ columns }}
+        from projections
+        inner join series on series.series_number = projections.series_number
+        union all
+        select
+            as_of_date,
+            platform,
+            entity_type,
+            entity_id,
+            category_id,
+            entity_status,
+            metric,
+            evaluation_days,
+            {{ columns }}
+        from category_sums
+    ),
 
     counts as (
         select
-            policies.as_of_date,
+            entities.as_of_date,
             policies.policy_id,
             policies.policy_line,
-            projections.platform,
-            'merchant' as entity_type,
-            projections.merchant_id as entity_id,
-            projections.category_id,
-            policies.metric,
+            entities.platform,
+            entities.entity_type,
+            entities.entity_id,
+            entities.category_id,
+            entities.metric,
             policies.risk_point,
             policies.comparator,
             policies.warning_threshold,
             policies.violation_threshold,
             policies.min_denominator,
             policies.max_count,
-            policies.measure,
-            projections.merchant_status in ('closed', 'deleted') as is_excluded,
-            case
-                when policies.basis = 'raw'
-                then merchant_windows.numerator
-                else merchant_windows.adjusted_numerator
-            end as numerator,
-            merchant_windows.denominator,
-            case
-                when policies.basis = 'raw'
-                then
-                    merchant_windows.running_numerator
-                    + projections.prior_rate * projections.expected_orders
-                else
-                    merchant_windows.running_adjusted_numerator
-                    + projections.adjusted_prior_rate * projections.expected_orders
-            end as projected_numerator,
-            merchant_windows.running_denominator
-        from projections
+            policies.min_component,
+            policies.min_count,
+            policies.window_days,
+            policies.minimum_days,
+            entities.entity_status in ('closed', 'deleted') as is_excluded,
+            entities.denominator,
+            entities.running_denominator,
+            {% for measure in measures %}
+                case
+                    when policies.basis = 'raw'
+                    then entities.{{ named[measure].format("") }}
+                    else entities.{{ named[measure].format("adjusted_") }}
+                end as {{ measure }}
+                {{- "," if not loop.last }}
+            {% endfor %}
+        from entities
         inner join
             policies
-            on policies.as_of_date = projections.as_of_date
-            and policies.on_platform = projections.platform
-            and policies.on_category = projections.category_id
-            and policies.metric = projections.metric
-            and policies.evaluation_days = projections.evaluation_days
-        inner join
-            merchant_windows
-            on merchant_windows.as_of_date = projections.as_of_date
-            and merchant_windows.platform = projections.platform
-            and merchant_windows.merchant_id = projections.merchant_id
-            and merchant_windows.metric = projections.metric
-            and merchant_windows.evaluation_days = projections.evaluation_days
+            on policies.as_of_date = entities.as_of_date
+            and policies.on_platform = entities.platform
+            and policies.on_category = entities.category_id
+            and policies.entity_type = entities.entity_type
+            and policies.metric = entities.metric
+            and policies.evaluation_days = entities.evaluation_days
+    ),
+
+    asked_counts as (
+        select counts.*, minimum_counts.counted, minimum_counts.running_counted
+        from counts
+        left join
+            minimum_counts
+            on minimum_counts.as_of_date = counts.as_of_date
+            and minimum_counts.platform = counts.platform
+            and minimum_counts.entity_type = counts.entity_type
+            and minimum_counts.entity_id = counts.entity_id
+            and minimum_counts.component = counts.min_component
+            and minimum_counts.window_days = counts.window_days
+            and minimum_counts.evaluation_days = counts.minimum_days
     ),
 
     measured as (
@@ -71,10 +170,34 @@ with
             *,
             {{ safe_divide("numerator", "denominator") }} as value,
             {{ wilson_lower_bound("numerator", "denominator") }} as lower_bound,
-            {{ safe_divide("projected_numerator", "running_denominator") }} as projected_value,
-            denominator >= min_denominator as has_enough,
-            running_denominator >= min_denominator as has_enough_running
-        from counts
+            {{ safe_divide("running_numerator + expected_events", "running_denominator") }}
+            as projected_value,
+            {% for level, z in intervals.items() %}
+                -- Counts are whole: which of them lie within, so that they do so as often as said.
+                {{
+                    safe_divide(
+                        "running_numerator + greatest(0, ceil("
+                        ~ gamma_quantile("expected_events", "expected_variance", -z)
+                        ~ " - 0.25))",
+                        "running_denominator",
+                    )
+                }} as projected_lower_{{ level }},
+                {{
+                    safe_divide(
+                        "running_numerator + floor("
+                        ~ gamma_quantile("expected_events", "expected_variance", z)
+                        ~ ")",
+                        "running_denominator",
+                    )
+                }} as projected_upper_{{ level }},
+            {% endfor %}
+            denominator >= min_denominator
+            and (min_component is null or coalesce(counted, 0) >= min_count) as has_enough,
+            running_denominator >= min_denominator
+            and (
+                min_component is null or coalesce(running_counted, 0) >= min_count
+            ) as has_enough_running
+        from asked_counts
     ),
 
     compared as (
@@ -149,8 +272,8 @@ with
     left_open as (
         select
             open_evenings.*,
-            coalesce(merchant_spells.category_id, 'unknown') as category_id,
-            coalesce(merchant_spells.status, 'active') as merchant_status
+            coalesce(spells.category_id, 'unknown') as category_id,
+            coalesce(spells.status, 'active') as entity_status
         from open_evenings
         left join
             judged
@@ -161,13 +284,21 @@ with
             and judged.metric = open_evenings.metric
             and judged.risk_point = open_evenings.risk_point
         left join
-            merchant_spells
-            on merchant_spells.platform = open_evenings.platform
-            and merchant_spells.merchant_id = open_evenings.entity_id
-            and merchant_spells.begin_on <= open_evenings.as_of_date
-            and merchant_spells.end_on > open_evenings.as_of_date
+            spells
+            on spells.platform = open_evenings.platform
+            and spells.entity_type = open_evenings.entity_type
+            and spells.entity_id = open_evenings.entity_id
+            and spells.begin_on <= open_evenings.as_of_date
+            and spells.end_on > open_evenings.as_of_date
         where judged.policy_id is null
     ),
+
+    {% set bounds = [
+        "projected_lower_80",
+        "projected_upper_80",
+        "projected_lower_95",
+        "projected_upper_95",
+    ] %}
 
     final as (
         select
@@ -188,7 +319,26 @@ with
             warning_threshold,
             violation_threshold,
             status,
-            coalesce(status = 'violation' and has_enough and surely_violates, false) as is_confirmed
+            coalesce(
+                status = 'violation' and has_enough and surely_violates, false
+            ) as is_confirmed,
+            {{ bounds | join(", ") }},
+            -- The share of its like (category by category; categories among each other) below it.
+            case
+                when denominator > 0
+                then
+                    percent_rank() over (
+                        partition by
+                            as_of_date,
+                            platform,
+                            entity_type,
+                            metric,
+                            risk_point,
+                            case when entity_type = 'category' then '*' else category_id end,
+                            denominator > 0
+                        order by value
+                    )
+            end as category_percentile
         from judged
         union all
         select
@@ -209,19 +359,22 @@ with
             policies.warning_threshold,
             policies.violation_threshold,
             case
-                when left_open.merchant_status in ('closed', 'deleted')
+                when left_open.entity_status in ('closed', 'deleted')
                 then 'not_applicable'
                 when policies.max_count is null
                 then 'insufficient_data'
                 else 'pass'
             end as status,
-            false as is_confirmed
+            false as is_confirmed,
+            {% for bound in bounds %} cast(null as double) as {{ bound }}, {% endfor %}
+            cast(null as double) as category_percentile
         from left_open
         inner join
             policies
             on policies.as_of_date = left_open.as_of_date
             and policies.on_platform = left_open.platform
             and policies.on_category = left_open.category_id
+            and policies.entity_type = left_open.entity_type
             and policies.metric = left_open.metric
             and policies.risk_point = left_open.risk_point
     )

@@ -14,6 +14,7 @@ with
             source_date,
             updated_at,
             merchant_id,
+            buyer_id,
             {{ business_date("paid_at") }} as paid_date,
             {{ business_date("fulfilled_at") }} as fulfilled_date,
             case

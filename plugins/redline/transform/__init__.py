@@ -19,6 +19,7 @@ from typing import Any
 from redline.business_time import utc_offsets
 from redline.errors import BusyError, RedlineError, StorageError
 from redline.plan import Plan
+from redline.policies import asks_buyers
 from redline.settings import PROJECT, Settings
 from redline.transform.waiting import list_waiting
 
@@ -126,6 +127,7 @@ def run_dbt(
         ],
         "on_top": on_top,
         "rebuild_rates": rebuild_rates,
+        "counts_buyers": asks_buyers(settings.policies),
     }
     command = [
         str(Path(sys.executable).with_name("dbt")),
