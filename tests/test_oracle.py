@@ -245,8 +245,9 @@ def test_an_evaluation_waits_for_mature_cohorts_and_ends_with_its_window() -> No
         answer = oracle.evaluation(rates, policy, "m1", _day(number))
         return answer.status if answer else None
 
-    assert [status(n) for n in (0, 1, 6, 7, 9, 10)] == [
-        None, "too_early", "too_early", "violation", "violation", None,
+    # On evenings 4 to 6 the cohort lies behind the running window and before the official one.
+    assert [status(n) for n in (0, 1, 3, 4, 6, 7, 9, 10)] == [
+        None, "too_early", "too_early", None, None, "violation", "violation", None,
     ]  # fmt: skip
 
 
