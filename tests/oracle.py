@@ -434,7 +434,8 @@ def evaluation(
 ) -> Evaluation | None:
     """The official value over the mature window and its status.
 
-    None without a denominator in it or in the window that ends with the evening. `warning` is said on the official value only: the projection is held against its own formula.
+    None without a denominator in it or in the window that ends with the evening. `warning` is said
+    on the official value only: the projection is held against its own formula.
     """
     cohorts = {
         day: r
