@@ -93,13 +93,22 @@ _BREACHES = """
         evaluations.value, evaluations.projected_value, evaluations.numerator,
         evaluations.denominator, evaluations.warning_threshold, evaluations.violation_threshold,
         evaluations.is_confirmed, policies.basis, policies.evaluation_days,
-        coalesce(merchants.merchant_name, evaluations.entity_id) as name
+        case evaluations.entity_type
+            when 'merchant' then coalesce(merchants.merchant_name, evaluations.entity_id)
+            when 'product' then 'product ' || coalesce(products.title, evaluations.entity_id)
+            else 'category ' || coalesce(categories.category_name, evaluations.entity_id)
+        end as name
     from marts.fct_policy_evaluations as evaluations
     inner join marts.dim_policies as policies on policies.policy_id = evaluations.policy_id
     left join marts.dim_merchants as merchants
         on merchants.platform = evaluations.platform
         and merchants.merchant_id = evaluations.entity_id
-        and evaluations.entity_type = 'merchant'
+    left join marts.dim_products as products
+        on products.platform = evaluations.platform
+        and products.product_id = evaluations.entity_id
+    left join marts.dim_categories as categories
+        on categories.platform = evaluations.platform
+        and categories.category_id = evaluations.entity_id
     where evaluations.platform = $platform
         and evaluations.as_of_date = $as_of
         and evaluations.status in ('violation', 'warning')
@@ -122,7 +131,10 @@ _ENTRIES = """
         and case $entity_type
             when 'merchant' then merchant_id = $entity_id
             when 'product' then product_id = $entity_id
-            else false end
+            else merchant_id in (
+                select merchant_id from marts.dim_merchants
+                where platform = $platform and category_id = $entity_id
+            ) end
     group by all
     order by all
 """

@@ -50,7 +50,7 @@ def _policy_row(policy: oracle.Policy) -> dict[str, Any]:
         "category_id": "*",
         "risk_point": RISK_POINT,
         "entity_type": "merchant",
-        "measure": "none",
+        "measure": "notice",
         "effective_from": date(2000, 1, 1),
         "owner": "tests",
         "source": "ours",

@@ -163,6 +163,10 @@ RECORDS = """
     select platform, entity_id, metric, '{kind}' as kind, opened_on, closed_on
     from marts.fct_{kind}_records where risk_point = ?
 """
+REPEATS = """
+    select platform, entity_id, metric, opened_on, repeats
+    from marts.fct_violation_records where risk_point = ?
+"""
 ALERTS = """
     select platform, entity_id, metric, as_of_date, record_type, transition
     from marts.fct_alerts where risk_point = ?
@@ -227,15 +231,22 @@ def test_records_and_alerts_follow_from_the_evaluations_by_the_oracles_walk(
         statuses[platform, merchant_id, metric][evening] = row[2]
     records: Counter[Any] = Counter()
     alerts: Counter[Any] = Counter()
+    repeats: Counter[Any] = Counter()  # all of them within 90 days, and none overturned
     for line, by_evening in statuses.items():
         walked = oracle.episodes(by_evening, DAYS)
         records.update((*line, "warning", *episode) for episode in walked.warnings)
         records.update((*line, "violation", *episode) for episode in walked.violations)
         alerts.update((*line, *alert) for alert in walked.alerts)
+        repeats.update(
+            (*line, episode.opened_on, number) for number, episode in enumerate(walked.violations)
+        )
     assert {alert[-1] for alert in alerts} == {"opened", "escalated", "resolved"}
     kinds = ("warning", "violation")
     rows = [marketplaces.daily.rows(RECORDS.format(kind=kind), RISK_POINT) for kind in kinds]
     assert not (said := support.differences(Counter(rows[0] + rows[1]), records)), said
+    assert max(number for *_, number in repeats) >= 1
+    rows = marketplaces.daily.rows(REPEATS, RISK_POINT)
+    assert not (said := support.differences(Counter(rows), repeats)), said
     found = Counter(marketplaces.daily.rows(ALERTS, RISK_POINT))
     assert not (said := support.differences(found, alerts)), said
 
@@ -243,7 +254,13 @@ def test_records_and_alerts_follow_from_the_evaluations_by_the_oracles_walk(
 @pytest.mark.parametrize("way", ["chunked", "at_once"])
 @pytest.mark.parametrize(
     "mart",
-    ["fct_policy_evaluations", "fct_warning_records", "fct_violation_records", "fct_alerts"],
+    [
+        "fct_policy_evaluations",
+        "fct_warning_records",
+        "fct_violation_records",
+        "fct_record_transitions",
+        "fct_alerts",
+    ],
 )
 def test_any_chunking_gives_the_same_evaluations_records_and_alerts(
     marketplaces: Marketplaces, mart: str, way: str

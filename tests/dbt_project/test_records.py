@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests import support
-from tests.dbt_project.simulated import COOLDOWN_DAYS, FIRST, LAST, PLATFORM
+from tests.dbt_project.simulated import COOLDOWN_DAYS, FIRST, LAST, MIDDLE, PLATFORM
 
 pytestmark = pytest.mark.xdist_group("simulated")  # one worker builds the warehouse
 
@@ -129,6 +129,28 @@ def _walk_line(
                         walked.alerts.add((evening, "resolved", record.key))
 
 
+def _measures(simulated: support.Warehouse, walk: Walk) -> dict[tuple[str, Line, date], str]:
+    """What each record leads to: of a violation, one step up the ladder for every earlier one."""
+    of_policy = dict(simulated.rows("select policy_id, measure from marts.dim_policies"))
+    ladder = [
+        name for (name,) in simulated.rows("select measure from seeds.measures order by severity")
+    ]
+    found = {}
+    for record in walk.records:
+        step = ladder.index(of_policy[record.policy_id])
+        if record.record_type == "violation":
+            step += sum(
+                earlier.record_type == "violation"
+                and earlier.line == record.line
+                and timedelta(0) < record.opened_on - earlier.opened_on <= timedelta(days=90)
+                # Both decisions were known on the date after MIDDLE.
+                and not (earlier.decision == "upheld" and record.opened_on > MIDDLE)
+                for earlier in walk.records
+            )
+        found[record.key] = ladder[min(step, len(ladder) - 1)]
+    return found
+
+
 def test_the_marketplace_is_worth_walking_through(
     walk: Walk, evaluations: dict[tuple[date, Line], Evaluation]
 ) -> None:
@@ -166,7 +188,7 @@ def _evenings_below(
 def test_records_are_those_of_a_walk_evening_by_evening(
     simulated: support.Warehouse, walk: Walk, record_type: str
 ) -> None:
-    measures = dict(simulated.rows("select policy_id, measure from marts.dim_policies"))
+    measures = _measures(simulated, walk)
     expected = Counter(
         (
             PLATFORM,
@@ -177,7 +199,7 @@ def test_records_are_those_of_a_walk_evening_by_evening(
             _status(record),
             (LAST - record.opened_on).days < 7,
             record.policy_id,
-            measures[record.policy_id],
+            measures[record.key],
         )
         for record in walk.records
         if record.record_type == record_type
@@ -206,19 +228,19 @@ def test_alerts_are_the_transitions_of_a_walk_evening_by_evening(
     evaluations: dict[tuple[date, Line], Evaluation],
 ) -> None:
     policies = {
-        policy_id: (thresholds, measure)
-        for policy_id, measure, *thresholds in simulated.rows(
-            "select policy_id, measure, warning_threshold, violation_threshold "
-            "from marts.dim_policies"
+        policy_id: thresholds
+        for policy_id, *thresholds in simulated.rows(
+            "select policy_id, warning_threshold, violation_threshold from marts.dim_policies"
         )
     }
+    measures = _measures(simulated, walk)
     by_key = {record.key: record for record in walk.records}
     expected: Counter[tuple[Any, ...]] = Counter()
     for evening, transition, key in walk.alerts:
         record_type, line, _ = key
         evaluation = evaluations.get((evening, line))
         policy_id = evaluation.policy_id if evaluation else by_key[key].policy_id
-        thresholds, measure = policies[policy_id]
+        thresholds, measure = policies[policy_id], measures[key]
         said = (
             (evaluation.numerator, evaluation.denominator, evaluation.value) if evaluation else ()
         )

@@ -52,7 +52,9 @@ with
             risk_point,
             min(as_of_date) as opened_on,
             max(as_of_date) as last_at_level_on,
-            {{ value_at_max("policy_id", ["as_of_date"]) }} as policy_id
+            {{ value_at_max("policy_id", ["as_of_date"]) }} as policy_id,
+            {{ value_at_max("policy_id", [dbt.datediff("as_of_date", end_of_time(), "day")]) }}
+            as opening_policy_id
         from numbered
         group by
             platform, policy_line, entity_type, entity_id, record_type, episode, metric, risk_point
@@ -85,6 +87,7 @@ with
             entity_id,
             record_type,
             policy_id,
+            opening_policy_id,
             opened_on,
             last_at_level_on,
             case

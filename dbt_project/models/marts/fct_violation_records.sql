@@ -1,9 +1,11 @@
 with
     episodes as (select * from {{ ref("int_record_episodes") }} where record_type = 'violation'),
 
-    appeals as (select * from {{ ref("int_violation_appeals") }}),
+    standings as (
+        select * from {{ ref("int_violation_standings") }} where end_on = {{ end_of_time() }}
+    ),
 
-    policies as (select * from {{ ref("dim_policies") }}),
+    measures as (select * from {{ ref("int_violation_measures") }}),
 
     final as (
         select
@@ -18,25 +20,23 @@ with
             episodes.last_at_level_on,
             episodes.closed_on,
             case
-                when episodes.closed_on is not null
-                then 'resolved'
-                when appeals.is_appealing
-                then 'appealing'
-                when appeals.decision = 'upheld'
-                then 'appeal_upheld'
-                when appeals.decision = 'rejected'
-                then 'appeal_rejected'
-                else 'pending'
+                when episodes.closed_on is not null then 'resolved' else standings.status
             end as status,
             {{ dbt.datediff("episodes.opened_on", "episodes.as_of_date", "day") }} < 7 as is_new,
             episodes.policy_id,
-            policies.measure
+            measures.measure,
+            coalesce(standings.decision = 'upheld', false) as is_overturned,
+            measures.repeats,
+            measures.severity
         from episodes
+        inner join
+            standings
+            on standings.platform = episodes.platform
+            and standings.record_id = episodes.record_id
         left join
-            appeals
-            on appeals.platform = episodes.platform
-            and appeals.record_id = episodes.record_id
-        left join policies on policies.policy_id = episodes.policy_id
+            measures
+            on measures.platform = episodes.platform
+            and measures.record_id = episodes.record_id
     )
 
 select *

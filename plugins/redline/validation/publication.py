@@ -30,6 +30,7 @@ _COUNTED = (
     "fct_category_daily_rates",
     "fct_policy_evaluations",
     *_RECORDS,
+    "fct_record_transitions",
     "fct_alerts",
 )
 # Events whose landed records are counted afresh: entity, key, own date. An appeal's subject type is

@@ -184,6 +184,9 @@ _JUDGEMENTS = f"""
         date '{LAST}' as opened_on,
         cast(null as date) as closed_on;
 
+    create table marts.fct_record_transitions as
+    select '{PLATFORM}' as platform, 'a1' as transition_id, date '{LAST}' as as_of_date;
+
     create table marts.fct_alerts as
     select
         unnest(['a1', 'a2']) as alert_id,
