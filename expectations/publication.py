@@ -215,7 +215,7 @@ def _evaluation(name: str, wrong: str) -> Check:
 
 # What a violation claims, recomputed from the row and its policy.
 _REACHED = (
-    "case when max_count is not null and denominator < min_denominator"
+    "case when max_count is not null and not has_enough"
     " then numerator > max_count"
     " when comparator = '>' then value > violation_threshold"
     " else value >= violation_threshold end"
@@ -254,7 +254,7 @@ _EVALUATION_CHECKS: tuple[Check, ...] = (
     ),
     _evaluation(
         "what_reaches_its_threshold_is_a_violation",
-        f"status in ('warning', 'pass') and denominator >= min_denominator and ({_REACHED})",
+        f"status in ('warning', 'pass') and has_enough and ({_REACHED})",
     ),
     Rows(
         name="every_entity_with_a_denominator_is_evaluated",

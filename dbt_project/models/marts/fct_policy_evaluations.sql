@@ -338,7 +338,8 @@ with
                             denominator > 0
                         order by value
                     )
-            end as category_percentile
+            end as category_percentile,
+            case when min_component is not null then coalesce(counted, 0) end as minimum_counted
         from judged
         union all
         select
@@ -367,7 +368,8 @@ with
             end as status,
             false as is_confirmed,
             {% for bound in bounds %} cast(null as double) as {{ bound }}, {% endfor %}
-            cast(null as double) as category_percentile
+            cast(null as double) as category_percentile,
+            cast(null as bigint) as minimum_counted
         from left_open
         inner join
             policies

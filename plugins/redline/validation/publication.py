@@ -155,7 +155,11 @@ def _make_evaluations(con: duckdb.DuckDBPyConnection) -> None:
             policies.policy_id is not null as is_known_policy,
             policies.comparator,
             policies.max_count,
-            policies.min_denominator
+            evaluations.denominator >= policies.min_denominator
+            and (
+                policies.min_component is null
+                or coalesce(evaluations.minimum_counted, 0) >= policies.min_count
+            ) as has_enough
         from warehouse.marts.fct_policy_evaluations as evaluations
         left join warehouse.marts.dim_policies as policies using (policy_id)
         where

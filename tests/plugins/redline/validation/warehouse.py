@@ -50,6 +50,8 @@ _TABLES = f"""
         1.0 as violation_threshold,
         7 as evaluation_days,
         30 as min_denominator,
+        cast(null as varchar) as min_component,
+        cast(null as bigint) as min_count,
         cast(null as bigint) as max_count,
         date '2000-01-01' as effective_from,
         cast(null as date) as effective_to;
@@ -159,7 +161,8 @@ _JUDGEMENTS = f"""
         0.5 as warning_threshold,
         1.0 as violation_threshold,
         'insufficient_data' as status,
-        false as is_confirmed
+        false as is_confirmed,
+        cast(null as bigint) as minimum_counted
     from windows;
 
     create table marts.fct_warning_records as
