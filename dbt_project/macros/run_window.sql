@@ -28,3 +28,24 @@
 {% macro end_of_time() -%} cast('9999-12-31' as date) {%- endmacro %}
 
 {% macro beginning_of_time() -%} cast('0001-01-01' as date) {%- endmacro %}
+
+{% macro forget_entries() -%}
+    {#-
+        As `forget_unpublished`, for the ledger: a run that fills new components (`fill`) for report
+        dates that are closed forgets those components only.
+    -#}
+    {% if run_value("fill") %}
+        {% if is_incremental() %}
+            delete from {{ this }} where {{ on_platforms() }} and {{ is_filled("component") }}
+        {% endif %}
+    {% else %} {{ forget_unpublished("report_date") }}
+    {% endif %}
+{%- endmacro %}
+
+{% macro is_filled(component) -%}
+    {#- Whether the run makes entries of that component: all, unless it fills new ones. -#}
+    {% if run_value("fill") %}
+        replace({{ component }}, '_adjusted', '') in ('{{ run_value("fill") | join("', '") }}')
+    {% else %} true
+    {% endif %}
+{%- endmacro %}

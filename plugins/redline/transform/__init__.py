@@ -18,9 +18,10 @@ from typing import Any
 
 from redline.business_time import utc_offsets
 from redline.errors import BusyError, RedlineError, StorageError
-from redline.plan import Plan
+from redline.plan import ONE_DAY, Plan
 from redline.policies import asks_buyers
 from redline.settings import PROJECT, Settings
+from redline.transform import components
 from redline.transform.waiting import list_waiting
 
 DBT_PROJECT = PROJECT / "dbt_project"
@@ -58,17 +59,21 @@ def transform(plan: Plan, settings: Settings) -> dict[str, Any]:
     report: dict[str, Any] = {"models": {}, "seconds": 0.0, "waiting": {}}
     if plan.has_open_dates:
         first_rebuilt = plan.restated_from or plan.start
-        on_top = plan.published_through is not None and has_landed_before(
-            settings, plan.platform, first_rebuilt
-        )
-        models = run_dbt(
+        first_landed = _first_landed(settings, plan.platform)
+        on_top = plan.published_through is not None and first_landed < first_rebuilt
+        models: list[ModelRun] = []
+        if on_top:
+            models += _fill_new_components(settings, plan, first_landed, first_rebuilt - ONE_DAY)
+        models += run_dbt(
             settings,
             plan.start,
             plan.end,
             [plan.platform],
             on_top=on_top,
-            rebuild_rates=plan.restated_from is not None,
+            rebuild_rates=plan.restated_from is not None
+            or (on_top and components.rated_otherwise(settings, plan.platform)),
         )
+        components.remember(settings.home, plan.platform)
         report = {
             "models": {model.name: model.seconds for model in models},
             "seconds": round(sum(model.seconds for model in models), 3),
@@ -78,10 +83,25 @@ def transform(plan: Plan, settings: Settings) -> dict[str, Any]:
     return report
 
 
-def has_landed_before(settings: Settings, platform: str, day: date) -> bool:
-    """Whether the platform has a report date before `day`."""
+def _first_landed(settings: Settings, platform: str) -> date:
+    """The platform's first report date; the end of time where nothing has landed."""
     partitions = (settings.home.landing / platform / "orders").glob("report_date=*")
-    return any(date.fromisoformat(part.name.partition("=")[2]) < day for part in partitions)
+    days = (date.fromisoformat(part.name.partition("=")[2]) for part in partitions)
+    return min(days, default=date.max)
+
+
+def _fill_new_components(settings: Settings, plan: Plan, first: date, last: date) -> list[ModelRun]:
+    """Make the entries of components that the seeds have gained for all closed report dates.
+
+    One pass over the versions that the warehouse keeps; the entries of other components, and all
+    that was evaluated, stay as they are.
+    """
+    new = components.new(settings.home, plan.platform)
+    if not new:
+        return []
+    return run_dbt(
+        settings, first, last, [plan.platform], on_top=False, fill=new, select=components.FILLED
+    )
 
 
 def run_dbt(
@@ -92,6 +112,7 @@ def run_dbt(
     *,
     on_top: bool = True,
     rebuild_rates: bool = False,
+    fill: Sequence[str] = (),
     select: Sequence[str] = (),
     resources: Sequence[str] = ("seed", "model"),
 ) -> list[ModelRun]:
@@ -104,6 +125,7 @@ def run_dbt(
         platforms: whose records.
         on_top: whether earlier report dates exist; False rebuilds the platforms from nothing.
         rebuild_rates: whether every rate is made anew, as restating needs.
+        fill: the components whose entries are made; all if empty.
         select: dbt node selectors; all nodes if empty.
         resources: the dbt resource types to build.
 
@@ -127,6 +149,7 @@ def run_dbt(
         ],
         "on_top": on_top,
         "rebuild_rates": rebuild_rates,
+        "fill": list(fill),
         "counts_buyers": asks_buyers(settings.policies),
     }
     command = [
