@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from redline.errors import PackError, RedlineError, SettingError
@@ -68,6 +69,7 @@ _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FOR_EVER = date.max.toordinal() + 1
+_NOWHERE: Mapping[str, Path] = MappingProxyType({})
 
 # What is wrong with a cell and what to do about it; None where nothing is.
 Complaint = tuple[str, str] | None
@@ -83,6 +85,7 @@ class Fault:
         todo: what the reader should do about it.
         file: the pack's file; None where the setting itself is at fault.
         line, column: where in the file; None where it is the file as a whole.
+        setting: what named the packs.
     """
 
     what: str
@@ -90,11 +93,12 @@ class Fault:
     file: Path | None = None
     line: int | None = None
     column: str | None = None
+    setting: str = SETTING
 
     @property
     def where(self) -> str:
         """The setting, or the file with the line and the column."""
-        parts = [str(self.file or SETTING)]
+        parts = [str(self.file or self.setting)]
         parts += [f"line {self.line}"] if self.line else []
         parts += [f"column {self.column}"] if self.column else []
         return ", ".join(parts)
@@ -187,39 +191,54 @@ class _Pack:
     is_whole: bool
 
 
-def check_packs(names: Sequence[str], seeds: Path = SEEDS) -> None:
+def check_packs(
+    names: Sequence[str],
+    seeds: Path = SEEDS,
+    *,
+    elsewhere: Mapping[str, Path] = _NOWHERE,
+    setting: str = SETTING,
+) -> None:
     """Refuse packs that cannot be put in force together.
 
     Args:
         names: the packs in force, as `REDLINE_POLICIES` has them.
         seeds: the folder of the dbt project's seeds.
+        elsewhere: by name, the files of packs that do not lie below the seeds, or not yet.
+        setting: what named the packs, for the message.
 
     Raises:
         PackError: naming the first fault, in the order of the packs and their lines, and holding
             all of them.
         SettingError: a seed that the packs refer to cannot be read.
     """
-    faults = find_faults(names, seeds)
+    faults = find_faults(names, seeds, elsewhere=elsewhere, setting=setting)
     if faults:
         first = faults[0]
         raise PackError(first.what, first.where, first.todo, [str(fault) for fault in faults])
 
 
-def find_faults(names: Sequence[str], seeds: Path = SEEDS) -> list[Fault]:
+def find_faults(
+    names: Sequence[str],
+    seeds: Path = SEEDS,
+    *,
+    elsewhere: Mapping[str, Path] = _NOWHERE,
+    setting: str = SETTING,
+) -> list[Fault]:
     """All faults of the packs in force, in the order of the packs and their lines.
+
+    Args are those of `check_packs`.
 
     Raises:
         SettingError: a seed that the packs refer to cannot be read.
     """
-    folder = seeds / "policies"
     known = _read_known(seeds)
-    there = sorted(path.stem.removeprefix("pack_") for path in folder.glob("pack_*.csv"))
-    files = [folder / f"pack_{name}.csv" for name in dict.fromkeys(names) if name in there]
+    there = {**shipped_packs(seeds), **elsewhere}
+    files = [there[name] for name in dict.fromkeys(names) if name in there]
     packs = [_read_pack(file, known) for file in files]
     rows = [row for pack in packs for row in pack.rows]
     placed = [row for row in rows if row.is_placed]
     faults = [
-        *_faults_of_names(names, there),
+        *(replace(fault, setting=setting) for fault in _faults_of_names(names, [*there])),
         *(fault for pack in packs for fault in pack.faults),
         *_repeated_ids(rows),
         *_overlaps(placed),
@@ -248,6 +267,17 @@ def asks_buyers(names: Sequence[str], seeds: Path = SEEDS) -> bool:
             if any(row["min_component"] in buyers for row in csv.DictReader(file)):
                 return True
     return False
+
+
+def shipped_packs(seeds: Path = SEEDS) -> dict[str, Path]:
+    """The files of the packs below the seeds, by name."""
+    files = sorted((seeds / "policies").glob("pack_*.csv"))
+    return {pack_name(file): file for file in files}
+
+
+def pack_name(file: Path) -> str:
+    """The name of the pack that a file holds."""
+    return file.stem.removeprefix("pack_")
 
 
 def _faults_of_names(names: Sequence[str], there: Sequence[str]) -> Iterator[Fault]:

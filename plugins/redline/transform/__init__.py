@@ -10,10 +10,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from redline.business_time import utc_offsets
@@ -115,6 +116,7 @@ def run_dbt(
     fill: Sequence[str] = (),
     select: Sequence[str] = (),
     resources: Sequence[str] = ("seed", "model"),
+    project: Path = DBT_PROJECT,
 ) -> list[ModelRun]:
     """Build seeds and models for the report dates `start` to `end` of `platforms`.
 
@@ -128,6 +130,7 @@ def run_dbt(
         fill: the components whose entries are made; all if empty.
         select: dbt node selectors; all nodes if empty.
         resources: the dbt resource types to build.
+        project: the folder of the dbt project.
 
     Returns:
         One entry per node, in the order in which they ran.
@@ -136,9 +139,6 @@ def run_dbt(
         RedlineError: dbt or one of its nodes failed.
         BusyError: another process holds the warehouse.
     """
-    folder = settings.home.root / "dbt"
-    # Variables that stay the same from day to day let dbt reuse its parse of the project.
-    variables = {"timezone": settings.timezone, "policies": list(settings.policies)}
     run = {
         "start_date": start,
         "end_date": end,
@@ -152,18 +152,61 @@ def run_dbt(
         "fill": list(fill),
         "counts_buyers": asks_buyers(settings.policies),
     }
+    results = _target(settings) / "run_results.json"
+    results.unlink(missing_ok=True)
+    options = [
+        *(part for resource in resources for part in ("--resource-type", resource)),
+        *(("--select", *select) if select else ()),
+    ]
+    finished = _call_dbt(settings, project, "build", *options, run=run)
+    models = _read_results(results)
+    if finished.returncode != 0:
+        raise _failure(models, finished.stdout + finished.stderr, settings)
+    return models
+
+
+def read_nodes(settings: Settings, project: Path = DBT_PROJECT) -> dict[str, dict[str, Any]]:
+    """The project's seeds and models as dbt describes them in its manifest, by their unique id.
+
+    Raises:
+        RedlineError: dbt cannot parse the project.
+    """
+    finished = _call_dbt(settings, project, "parse")
+    if finished.returncode != 0:
+        raise _failure([], finished.stdout + finished.stderr, settings)
+    manifest = json.loads((_target(settings) / "manifest.json").read_text())
+    return {
+        name: node
+        for name, node in manifest["nodes"].items()
+        if node["resource_type"] in ("seed", "model")
+    }
+
+
+def _target(settings: Settings) -> Path:
+    """Where dbt leaves what it has parsed, compiled and done."""
+    return settings.home.root / "dbt"
+
+
+def _call_dbt(
+    settings: Settings,
+    project: Path,
+    verb: str,
+    *options: str,
+    run: Mapping[str, Any] = MappingProxyType({}),
+) -> subprocess.CompletedProcess[str]:
+    # Variables that stay the same from day to day let dbt reuse its parse of the project.
+    variables = {"timezone": settings.timezone, "policies": list(settings.policies)}
     command = [
         str(Path(sys.executable).with_name("dbt")),
         "--quiet",
-        "build",
-        *(part for resource in resources for part in ("--resource-type", resource)),
-        *(("--select", *select) if select else ()),
+        verb,
+        *options,
         "--project-dir",
-        str(DBT_PROJECT),
+        str(project),
         "--profiles-dir",
-        str(DBT_PROJECT),
+        str(project),
         "--target-path",
-        str(folder),
+        str(_target(settings)),
         "--log-path",
         str(settings.home.logs / "dbt"),
         "--vars",
@@ -172,15 +215,9 @@ def run_dbt(
     environment = {
         **os.environ,
         "REDLINE_HOME": str(settings.home.root),
-        RUN_VARIABLE: json.dumps(run, default=str),
+        RUN_VARIABLE: json.dumps({**run}, default=str),
     }
-    results = folder / "run_results.json"
-    results.unlink(missing_ok=True)
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    models = _read_results(results)
-    if finished.returncode != 0:
-        raise _failure(models, finished.stdout + finished.stderr, settings)
-    return models
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def _read_results(path: Path) -> list[ModelRun]:

@@ -415,6 +415,24 @@ def test_a_pack_is_named_once(seeds: Path) -> None:
     assert fault.what == "the policy pack 'mine' is named twice"
 
 
+def test_a_pack_may_lie_elsewhere_even_under_a_name_that_is_taken(
+    seeds: Path, tmp_path: Path
+) -> None:
+    write(seeds, text({**GOOD, "basis": "x"}))
+    elsewhere = {"mine": tmp_path / "draft.csv", "other": tmp_path / "other.csv"}
+    elsewhere["mine"].write_text(text(GOOD))
+    elsewhere["other"].write_text(text({**OTHER, "basis": "x"}))
+
+    check_packs(["mine"], seeds, elsewhere=elsewhere)
+    (fault,) = find_faults(["mine", "other"], seeds, elsewhere=elsewhere)
+    assert (fault.file, fault.line, fault.column) == (elsewhere["other"], 2, "basis")
+
+
+def test_what_named_the_packs_is_told(seeds: Path) -> None:
+    with pytest.raises(PackError, match=r"no policy pack 'mine' \(PACK\)"):
+        check_packs(["mine"], seeds, setting="PACK")
+
+
 # --- rows beside each other ---------------------------------------------------------------------
 
 
