@@ -16,7 +16,8 @@ override SOURCE := $(value SOURCE)
 override START := $(value START)
 override END := $(value END)
 override FROM := $(value FROM)
-export SOURCE START END FROM
+override PACK := $(value PACK)
+export SOURCE START END FROM PACK
 override ORDERS := $(value ORDERS)
 override MERCHANTS := $(value MERCHANTS)
 override DAYS := $(value DAYS)
@@ -51,6 +52,10 @@ check-source: $(VENV)/.installed ## hold a source against the contract, without 
 .PHONY: check-policies
 check-policies: $(VENV)/.installed ## name every fault of the policy packs in force, without a run
 	@$(BIN)/python -m redline.policies
+
+.PHONY: backtest
+backtest: $(VENV)/.installed ## compare a policy pack with those in force: PACK=name-or-file START=date END=date
+	@$(BIN)/python -m redline.backtest --pack "$$PACK" --start "$$START" --end "$$END"
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n]

@@ -48,6 +48,11 @@ class Home:
         return self.root / "alerts"
 
     @property
+    def backtests(self) -> Path:
+        """One folder per backtest: its page and its tables."""
+        return self.root / "backtests"
+
+    @property
     def data_docs(self) -> Path:
         """The gates' reports as web pages."""
         return self.root / "data_docs"

@@ -19,7 +19,7 @@ NEW_VERSIONS_FROM = date(2026, 1, 20)
 COOLDOWN_DAYS = 3
 MIN_DENOMINATOR = 6
 
-_SOURCE = f"simulator://?merchants=30&days={(LAST - FIRST).days + 1}&seed=3&start={FIRST}"
+SOURCE = f"simulator://?merchants=30&days={(LAST - FIRST).days + 1}&seed=3&start={FIRST}"
 
 # Thresholds that a merchant with few orders meets often, and of each a version that begins later.
 _RED_LINES = f"""
@@ -49,19 +49,19 @@ def build(root: Path) -> support.Warehouse:
     one against another is rejected.
     """
     settings = support.settings_of(root, TIMEZONE)
-    support.land_dates(settings, PLATFORM, _SOURCE, FIRST, LAST)
+    support.land_dates(settings, PLATFORM, SOURCE, FIRST, LAST)
     warehouse = support.Warehouse(settings, (PLATFORM,))
     warehouse.seed()
     with closing(duckdb.connect(str(settings.home.warehouse))) as connection:
         for statement in _RED_LINES.split(";")[:2]:
             connection.execute(statement, [NEW_VERSIONS_FROM - timedelta(days=1)])
     warehouse.run(FIRST, MIDDLE, on_top=False)
-    _land_appeals(warehouse)
+    land_appeals(warehouse)
     warehouse.run(MIDDLE + timedelta(days=1), LAST, on_top=True)
     return warehouse
 
 
-def _land_appeals(warehouse: support.Warehouse) -> None:
+def land_appeals(warehouse: support.Warehouse) -> None:
     """Add a file of appeals to the partition of the date after MIDDLE."""
     violations = warehouse.rows(
         "select record_id, entity_id from marts.fct_violation_records "
