@@ -23,33 +23,40 @@ from redline.backtest.report import (
     Unit,
 )
 
+_SIDES = ("active", "candidate")
+
 # Of both sides under one name each. Records are needed from before the first evening too.
-_BOTH = """
-    create temp table alerts as
-    select 'active' as side, * from active.marts.fct_alerts
+_BETWEEN = """
+    create temp table {mart} as
+    select 'active' as side, * from active.marts.fct_{mart}
     where as_of_date between $start and $end
     union all by name
-    select 'candidate' as side, * from candidate.marts.fct_alerts
-    where as_of_date between $start and $end;
-
-    create temp table evaluations as
-    select 'active' as side, * from active.marts.fct_policy_evaluations
+    select 'candidate' as side, * from candidate.marts.fct_{mart}
     where as_of_date between $start and $end
-    union all by name
-    select 'candidate' as side, * from candidate.marts.fct_policy_evaluations
-    where as_of_date between $start and $end;
-
-    create temp table records as
-    select 'active' as side, 'warning' as record_type, * from active.marts.fct_warning_records
-    union all by name
-    select 'active' as side, 'violation' as record_type, * from active.marts.fct_violation_records
-    union all by name
-    select 'candidate' as side, 'warning' as record_type, *
-    from candidate.marts.fct_warning_records
-    union all by name
-    select 'candidate' as side, 'violation' as record_type, *
-    from candidate.marts.fct_violation_records;
 """
+_RECORDS = """
+    insert into records
+    select
+        '{side}', '{kind}', record_id, platform, policy_line, entity_type, entity_id, opened_on,
+        closed_on
+    from {side}.marts.fct_{kind}_records
+"""
+_BOTH = (
+    _BETWEEN.format(mart="alerts"),
+    _BETWEEN.format(mart="policy_evaluations"),
+    """
+    create temp table records (
+        side varchar, record_type varchar, record_id varchar, platform varchar,
+        policy_line varchar, entity_type varchar, entity_id varchar, opened_on date,
+        closed_on date
+    )
+    """,
+    *(
+        _RECORDS.format(side=side, kind=kind)
+        for side in _SIDES
+        for kind in ("warning", "violation")
+    ),
+)
 
 _ALERTS = """
     select * from alerts
@@ -81,7 +88,7 @@ _WARNINGS = f"""
                 and violations.entity_type = warnings.entity_type
                 and violations.entity_id = warnings.entity_id
                 and violations.opened_on >= warnings.opened_on
-                and violations.opened_on <= coalesce(warnings.closed_on, $end)
+                and coalesce(violations.opened_on < warnings.closed_on, true)
             where warnings.record_type = 'warning' and warnings.opened_on between $start and $end
             group by all
         )
@@ -183,7 +190,7 @@ _CHANGES = """
 
         judged as (
             select *
-            from evaluations
+            from policy_evaluations
             qualify
                 row_number() over (
                     partition by side, as_of_date, platform, entity_type, entity_id, metric
@@ -230,7 +237,6 @@ _CHANGES = """
 """
 _JUDGEMENT = [field.name for field in fields(Judgement)]
 _JUDGED = [name for name in _JUDGEMENT if name not in ("alerts", "level")]
-_SIDES = ("active", "candidate")
 
 # A measure's figure by side.
 Figures = Mapping[str, Figure]
@@ -257,7 +263,7 @@ def measure(question: Question, folder: Path, warehouses: Sequence[Path]) -> Rep
         def rows(sql: str) -> list[tuple[Any, ...]]:
             return execute(sql).fetchall()
 
-        for statement in _BOTH.split(";\n\n"):
+        for statement in _BOTH:
             execute(statement)
         lead_days: dict[str, list[int]] = {side: [] for side in _SIDES}
         violations: dict[str, int] = defaultdict(int)

@@ -134,6 +134,7 @@ def test_a_violation_belongs_to_the_warning_record_that_is_open(tmp_path: Path) 
 
     report = compare(active, Replay(), tmp_path)
 
+    assert figure(report, "precision") == Figure(1 / 3, 1, 3)
     assert figure(report, "recall") == Figure(0.5, 1, 2)
     assert report.lead_days["active"] == (3,)
 
@@ -277,6 +278,17 @@ def test_both_sides_are_looked_at_on_the_evening_of_the_change(tmp_path: Path) -
         judged,
         Judgement(1, "warning", "warning", 3, 100, 0.03, 0.04, 0.03, 0.05),
     )
+
+
+def test_of_several_policies_the_one_that_says_most_is_told(tmp_path: Path) -> None:
+    candidate = Replay()
+    candidate.alerted("m1", 6)
+    for status, value in (("pass", 0.09), ("violation", 0.01), ("warning", 0.04)):
+        candidate.judged("m1", 6, status, risk_point=status, value=value, violation_threshold=0.05)
+
+    (change,) = compare(Replay(), candidate, tmp_path).changes
+
+    assert change.candidate.status == "violation"
 
 
 def test_where_no_policy_of_a_side_speaks_nothing_is_said(tmp_path: Path) -> None:
