@@ -14,7 +14,7 @@ import math
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
@@ -258,7 +258,7 @@ def find_faults(
     return sorted(faults, key=place)
 
 
-def asks_buyers(names: Sequence[str], seeds: Path = SEEDS) -> bool:
+def asks_buyers(names: Iterable[str], seeds: Path = SEEDS) -> bool:
     """Whether a policy of the packs asks a minimum of distinct buyers, which cost more to count."""
     with (seeds / "components.csv").open(newline="", encoding="utf-8") as file:
         buyers = {row["component"] for row in csv.DictReader(file) if row["counts"] == "buyers"}

@@ -3,6 +3,7 @@
         materialized="incremental",
         incremental_strategy="append",
         pre_hook="{{ forget_entries() }}",
+        tags=["same_under_any_policies"],
     )
 }}
 

@@ -70,7 +70,7 @@ def backtest(
                 aside = Path(made)
                 replays = [lay_out(aside, side, settings, project) for side in question.sides]
                 tell("reading the models")
-                chain = find_chain(replays[0])
+                chain = find_chain(replays)
                 tell("copying what the evenings knew")
                 with lock.hold(settings.home, "backtest", shared=True):
                     past = copy_past(question, chain, settings, aside)

@@ -7,7 +7,7 @@ models are run over it as over the real one, in one pass.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import duckdb
 from redline import restating
 from redline.backtest.question import Question, Side
 from redline.errors import BusyError, RedlineError, StorageError
+from redline.landing.partitions import partition, report_dates
+from redline.policies import asks_buyers
 from redline.settings import Home, Settings
 from redline.transform import read_nodes, run_dbt
 
@@ -31,8 +33,10 @@ _WANTED = (
 )
 _POLICIES = "dim_policies"
 
-# Of a model that depends on policies for what it leaves out, not for what it says.
+# Of a model that reads policies to save work: what it holds is the same without them.
 _SAME = "same_under_any_policies"
+
+_LANDING = "landing"
 
 # The column by which what is kept evening by evening tells its evening.
 _EVENING_COLUMNS = ("report_date", "as_of_date", "valid_from")
@@ -84,11 +88,13 @@ class Chain:
         histories: what the warehouse keeps evening by evening, whatever the policies, as
             `schema.table`.
         seeds: the seeds that are read, as `schema.table`.
+        landed: the entities whose records are read from the landing zone.
     """
 
     made: tuple[str, ...]
     histories: tuple[str, ...]
     seeds: tuple[str, ...]
+    landed: tuple[str, ...]
 
 
 def lay_out(folder: Path, side: Side, settings: Settings, project: Path) -> Replay:
@@ -112,21 +118,24 @@ def _link(folder: Path, into: Path, but: Collection[str]) -> None:
             (into / path.name).symlink_to(path)
 
 
-def find_chain(replay: Replay) -> Chain:
+def find_chain(replays: Sequence[Replay]) -> Chain:
     """What has to be made for the comparison, as the project's graph has it.
 
-    The way up from what is wanted ends at seeds and at histories: what the warehouse keeps evening
-    by evening, the same under any policies. All between is made anew.
+    The way up from what is wanted ends at seeds, at the landing zone and at histories: what the
+    warehouse keeps evening by evening, the same under any policies. All between is made anew.
 
     Raises:
         RedlineError: dbt cannot parse the project.
     """
-    nodes = read_nodes(replay.settings, replay.project)
+    # Where a pack asks for buyers, models read more than they do otherwise.
+    most = max(replays, key=lambda each: asks_buyers(each.side.packs, each.project / "seeds"))
+    nodes = read_nodes(most.settings, most.project)
     names = {node["name"]: unique_id for unique_id, node in nodes.items()}
     depends: dict[str, bool] = {}
     made: dict[str, None] = {}
     histories: dict[str, None] = {}
     seeds: dict[str, None] = {}
+    landed: dict[str, None] = {}
 
     def depends_on_policies(unique_id: str) -> bool:
         if unique_id not in depends:
@@ -145,14 +154,17 @@ def find_chain(replay: Replay) -> Chain:
             histories[table] = None
         elif node["name"] not in made:
             made[node["name"]] = None
-            # A side's packs are seeds of its own.
-            if node["name"] != _POLICIES:
-                for parent in _parents(nodes, node):
+            if node["name"] == _POLICIES:
+                return  # a side's packs are seeds of its own
+            for parent in node["depends_on"]["nodes"]:
+                if parent.startswith("source."):
+                    landed[parent.rpartition(".")[2]] = None
+                else:
                     visit(parent)
 
     for name in _WANTED:
         visit(names[name])
-    return Chain(tuple(made), tuple(histories), tuple(seeds))
+    return Chain(tuple(made), tuple(histories), tuple(seeds), tuple(landed))
 
 
 def _parents(nodes: Nodes, node: Mapping[str, Any]) -> list[str]:
@@ -161,6 +173,8 @@ def _parents(nodes: Nodes, node: Mapping[str, Any]) -> list[str]:
 
 def copy_past(question: Question, chain: Chain, settings: Settings, folder: Path) -> Path:
     """Copy what the last evening knew into a DuckDB file below `folder`; returns it.
+
+    The landing zone's partitions come to lie beside it.
 
     To be called while the home is held: DuckDB lets nobody read a file while a run writes it.
 
@@ -172,6 +186,7 @@ def copy_past(question: Question, chain: Chain, settings: Settings, folder: Path
     """
     for platform in question.platforms:
         restating.check(settings.home, platform, None)
+    _link_landing(question, chain, settings.home.landing, folder / _LANDING)
     past, warehouse = folder / "past.duckdb", settings.home.warehouse
     try:
         with duckdb.connect(str(past)) as connection:
@@ -205,6 +220,23 @@ def copy_past(question: Question, chain: Chain, settings: Settings, folder: Path
     return past
 
 
+def _link_landing(question: Question, chain: Chain, landing: Path, into: Path) -> None:
+    """Link the files of every date up to the last evening.
+
+    Files of closed dates are only ever replaced in whole, so a link keeps what is read even if a
+    restatement begins meanwhile.
+    """
+    for platform in question.platforms:
+        for entity in chain.landed:
+            folder = landing / platform / entity
+            for day in report_dates(folder):
+                if day <= question.end:
+                    linked = partition(into / platform / entity, day)
+                    linked.mkdir(parents=True)
+                    for file in partition(folder, day).glob("*.parquet"):
+                        (linked / file.name).hardlink_to(file)
+
+
 def _cut_off(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     """The condition that a history's rows were known on the last evening."""
     names = [row[0] for row in connection.execute(f"describe warehouse.{table}").fetchall()]
@@ -225,6 +257,7 @@ def run(replay: Replay, question: Question, chain: Chain, past: Path) -> None:
         RedlineError: a model failed; names it and the log that tells more.
     """
     shutil.copyfile(past, replay.warehouse)
+    replay.settings.home.landing.symlink_to(past.with_name(_LANDING))
     run_dbt(
         replay.settings,
         question.replayed_from,

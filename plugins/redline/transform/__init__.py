@@ -150,7 +150,6 @@ def run_dbt(
         "on_top": on_top,
         "rebuild_rates": rebuild_rates,
         "fill": list(fill),
-        "counts_buyers": asks_buyers(settings.policies),
     }
     results = _target(settings) / "run_results.json"
     results.unlink(missing_ok=True)
@@ -195,7 +194,11 @@ def _call_dbt(
     run: Mapping[str, Any] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     # Variables that stay the same from day to day let dbt reuse its parse of the project.
-    variables = {"timezone": settings.timezone, "policies": list(settings.policies)}
+    variables = {
+        "timezone": settings.timezone,
+        "policies": list(settings.policies),
+        "counts_buyers": asks_buyers(settings.policies, project / "seeds"),
+    }
     command = [
         str(Path(sys.executable).with_name("dbt")),
         "--quiet",

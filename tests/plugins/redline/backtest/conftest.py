@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import cache
 
 import pytest
 
@@ -20,14 +21,15 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
 
 @pytest.fixture(scope="session")
 def replayed(homes: Homes, tmp_path_factory: pytest.TempPathFactory) -> Replayed:
-    """Replay the packs in force over evenings, and keep the warehouse that this makes."""
+    """Replay the packs in force over evenings, once, and keep the warehouse that this makes."""
 
+    @cache
     def replay(settings: Settings, start: date, end: date) -> Replay:
         folder = tmp_path_factory.mktemp("replay")
         question = ask(settings, ",".join(PACKS), str(start), str(end), homes.project)
         made = lay_out(folder, question.active, settings, homes.project)
-        chain = find_chain(made)
+        chain = find_chain([made])
         run(made, question, chain, copy_past(question, chain, settings, folder))
-        return Replay(question, made.warehouse)
+        return Replay(question, chain, made.warehouse)
 
     return replay

@@ -13,6 +13,7 @@ import pytest
 
 from redline import planning, policies
 from redline.backtest.question import Question
+from redline.backtest.replay import Chain
 from redline.plan import ONE_DAY, Plan
 from redline.publish import publish, published_state
 from redline.settings import Home, Settings
@@ -22,7 +23,7 @@ from tests.dbt_project import simulated
 from tests.dbt_project.simulated import FIRST, LAST, MIDDLE, PLATFORM
 from tests.histories import TIMEZONE
 
-PACKS = ("strict", "product_quality")
+PACKS = ("strict", "product_quality", "ebay")  # of merchants, products and buyers
 NEW_VERSIONS_FROM = date(2026, 1, 20)
 
 
@@ -45,9 +46,16 @@ class Homes:
 
 @dataclass(frozen=True)
 class Replay:
-    """A question, and the warehouse that replaying the packs in force for it has made."""
+    """A question, and the warehouse that replaying the packs in force for it has made.
+
+    Attributes:
+        question: what was asked.
+        chain: what was made, of what.
+        warehouse: the DuckDB file.
+    """
 
     question: Question
+    chain: Chain
     warehouse: Path
 
 
