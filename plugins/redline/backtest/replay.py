@@ -6,6 +6,7 @@ models are run over it as over the real one, in one pass.
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import duckdb
 
 from redline import restating
 from redline.backtest.question import Question, Side
-from redline.errors import BusyError, RedlineError, StorageError
+from redline.errors import BusyError, RedlineError, SettingError, StorageError
 from redline.landing.partitions import partition, report_dates
 from redline.policies import asks_buyers
 from redline.settings import Home, Settings
@@ -179,7 +180,7 @@ def copy_past(question: Question, chain: Chain, settings: Settings, folder: Path
     To be called while the home is held: DuckDB lets nobody read a file while a run writes it.
 
     Raises:
-        SettingError: a restatement of a platform is unfinished.
+        SettingError: a restatement of a platform is unfinished, or a metric not yet counted.
         RedlineError: the warehouse lacks a table, or one cannot be cut off.
         BusyError: another process holds the warehouse.
         StorageError: the disk failed.
@@ -201,6 +202,8 @@ def copy_past(question: Question, chain: Chain, settings: Settings, folder: Path
                     if table in chain.histories
                     else {},
                 )
+            known = connection.execute("select metric from seeds.metrics").fetchall()
+            _refuse_unknown_metrics(question, {metric for (metric,) in known})
     except duckdb.CatalogException as error:
         raise RedlineError(
             f"the warehouse was made by another version: {_first_line(error)}",
@@ -218,6 +221,20 @@ def copy_past(question: Question, chain: Chain, settings: Settings, folder: Path
             "make room on the disk, then try again; nothing was changed",
         ) from error
     return past
+
+
+def _refuse_unknown_metrics(question: Question, known: Collection[str]) -> None:
+    """A metric that is new among the seeds is counted from the next run on, for all dates."""
+    for side in question.sides:
+        for file in side.packs.values():
+            with file.open(encoding="utf-8-sig", newline="") as opened:
+                for row in csv.DictReader(opened):
+                    if row["metric"] not in known:
+                        raise SettingError(
+                            f"the warehouse does not know the metric {row['metric']} yet",
+                            str(file),
+                            "use `make run`, then try again",
+                        )
 
 
 def _link_landing(question: Question, chain: Chain, landing: Path, into: Path) -> None:

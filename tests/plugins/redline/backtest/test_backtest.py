@@ -180,6 +180,20 @@ def test_an_unfinished_restatement_is_finished_first(
         restating.finish(homes.went_on.home, PLATFORM, date(2026, 1, 20))
 
 
+def test_a_metric_that_is_new_among_the_seeds_needs_a_run_first(
+    homes: Homes, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(homes.project, project)
+    with (project / "seeds" / "metrics.csv").open("a") as seed:
+        seed.write("novel_rate,Novel rate,新,paid,7,7,always,Something new\n")
+    pack = tmp_path / "pack_novel.csv"
+    pack.write_text(homes.loose.read_text().replace(",complaint_rate,", ",novel_rate,"))
+
+    with pytest.raises(SettingError, match=r"does not know the metric novel_rate yet .*make run"):
+        backtest(homes.went_on, str(pack), START, str(MIDDLE), project=project)
+
+
 def test_a_backtest_says_that_a_run_is_at_work_and_leaves_nothing(
     refused: Callable[..., Report], homes: Homes
 ) -> None:
