@@ -76,8 +76,13 @@ def database(tmp_path: Path) -> Path:
             create table marts.dim_policies as
                 select 'p' as policy_id, 'adjusted' as basis, 7 as evaluation_days;
             create table marts.dim_merchants as
-                select * from (values ('s', 'm1', '好店'), ('s', 'm2', 'Two')) t(
+                select *, 'food' as category_id
+                from (values ('s', 'm1', '好店'), ('s', 'm2', 'Two')) t(
                     platform, merchant_id, merchant_name);
+            create table marts.dim_products as
+                select 's' as platform, 'x' as product_id, 'Soap' as title;
+            create table marts.dim_categories as
+                select 's' as platform, 'food' as category_id, 'Food' as category_name;
             create table marts.fct_policy_evaluations as
                 select date '2026-03-01' as as_of_date, 'p' as policy_id, 's' as platform,
                     'merchant' as entity_type, entity_id, 'complaint_rate' as metric, numerator,
@@ -122,3 +127,25 @@ def test_violations_come_before_warnings_each_with_its_reason(database: Path) ->
 def test_the_list_is_cut_and_the_rest_counted(database: Path) -> None:
     found, total = summary.breaches(database, "s", MARCH(1), limit=1)
     assert (len(found), total) == (1, 2)
+
+
+def test_categories_and_products_are_named_and_explained_by_their_own_entries(
+    database: Path,
+) -> None:
+    with duckdb.connect(str(database)) as connection:
+        for entity_type, entity_id in (("category", "food"), ("product", "x")):
+            connection.execute(
+                "insert into marts.fct_policy_evaluations"
+                " select * replace ($1 as entity_type, $2 as entity_id)"
+                " from marts.fct_policy_evaluations where entity_type = 'merchant'"
+                " and entity_id = 'm1'",
+                [entity_type, entity_id],
+            )
+
+    shown, _ = summary.breaches(database, "s", date(2026, 3, 1))
+
+    # In the official window all entries of the category and of the product are m1's.
+    by_name = {breach.name: breach.why for breach in shown if breach.status == "violation"}
+    assert by_name.keys() == {"好店", "category Food", "product Soap"}
+    assert len(set(by_name.values())) == 1
+    assert by_name["category Food"].startswith("9 complaints")
