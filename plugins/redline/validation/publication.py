@@ -1,9 +1,10 @@
 """The relations that the publication suite reads: the new marts, and what they must agree with.
 
-The reconciliation starts from the landed Parquet and knows nothing of the models: it takes the
-newest version of every record on two evenings and counts what each evening holds. The ledger's
-sum between the two must be the difference. An appealed event counts in its component and, unless
-it is overturned, in the component's adjusted twin.
+The reconciliation starts from the landed Parquet and knows nothing of the models, nor of the seed
+that says which events a component counts: it takes the newest version of every record on two
+evenings and counts what each evening holds. The ledger's sum between the two must be the
+difference. An appealed event counts in its component and, unless it is overturned, in the
+component's adjusted twin.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ _EVENTS = (
     ("reviews", "review_id", "created_at"),
     ("refunds", "refund_id", "requested_at"),
 )
+# Of these an order counts once, however many events it has.
+_COUNTED_ONCE = ("merchant_fault_return_orders", "refunded_orders", "defective_orders")
 _RECONCILED = (
     "orders_paid",
     "orders_fulfilled",
     "late_shipments",
+    "merchant_cancels",
     "complaints",
+    "merchant_fault_complaints",
     *(f"review_rated_{rating}" for rating in range(1, 6)),
-    "merchant_fault_return_orders",
+    *_COUNTED_ONCE,
 )
 _IN_RUN = "between getvariable('start_date') and getvariable('end_date')"
 _SHIP_BY = "coalesce(ship_by_at, paid_at + interval 72 hour)"
@@ -580,16 +585,16 @@ def _make_reconciliation(con: duckdb.DuckDBPyConnection, plan: Plan, settings: S
         "merchant_id := merchant_id, status := status, paid_on := business_date(paid_at),"
         " fulfilled_on := business_date(fulfilled_at),"
         f" late_on := case when shipped_at is null or shipped_at > {_SHIP_BY}"
-        f" then business_date({_SHIP_BY}) end"
+        f" then business_date({_SHIP_BY}) end,"
+        " cancelled_on := case when cancelled_by = 'merchant'"
+        " and coalesce(cancelled_at < shipped_at, true) then business_date(cancelled_at) end"
     )
     _make_newest(con, "orders", "order_id", columns, has_history=has_history)
-    own_columns = {
-        "reviews": ", rating := rating",
-        "refunds": ", reason_code := reason_code, fault_party := fault_party",
-    }
+    fault = ", reason_code := reason_code, fault_party := fault_party"
+    own_columns = {"complaints": fault, "reviews": ", rating := rating", "refunds": fault}
     for name, key, time in _EVENTS:
         columns = f"order_id := order_id, status := status, event_on := business_date({time})"
-        columns += own_columns.get(name, "")
+        columns += own_columns[name]
         _make_newest(con, name, key, columns, has_history=has_history)
     columns = (
         "subject_type := subject_type, subject_id := subject_id, status := status,"
@@ -651,9 +656,9 @@ def _make_landed(con: duckdb.DuckDBPyConnection, name: str, plan: Plan, settings
 def _make_touched(con: duckdb.DuckDBPyConnection, *, has_history: bool) -> None:
     """Make `publication.touched_<entity>`: the only records whose counts can have moved.
 
-    Orders with a version landed in the run, or whose cohort date or shipping deadline falls in
-    it, and every order that a moved event ever belonged to; all events that ever belonged to
-    them; the orders of those, and the appeals on them. An event has moved if a version of it
+    Orders with a version landed in the run, or whose cohort date, shipping deadline or cancellation
+    falls in it, and every order that a moved event ever belonged to; all events that ever belonged
+    to them; the orders of those, and the appeals on them. An event has moved if a version of it
     or of an appeal on it was landed, if its own date or the appeal's decision falls in the run, or
     if its reason code speaks anew. Without history every record is touched.
     """
@@ -678,8 +683,14 @@ def _make_touched(con: duckdb.DuckDBPyConnection, *, has_history: bool) -> None:
                 where report_date {_IN_RUN} or business_date(decided_at) {_IN_RUN}
             )
         union
-        select 'refund' as subject_type, refund_id as subject_id
-        from publication.landed_refunds
+        select subject_type, subject_id
+        from (
+            select 'refund' as subject_type, refund_id as subject_id, reason_code
+            from publication.landed_refunds
+            union all
+            select 'complaint' as subject_type, complaint_id as subject_id, reason_code
+            from publication.landed_complaints
+        )
         where
             reason_code in (
                 select reason_code
@@ -703,6 +714,7 @@ def _make_touched(con: duckdb.DuckDBPyConnection, *, has_history: bool) -> None:
             or business_date(paid_at) {_IN_RUN}
             or business_date(fulfilled_at) {_IN_RUN}
             or business_date({_SHIP_BY}) {_IN_RUN}
+            or business_date(cancelled_at) {_IN_RUN}
         union
         {events}
         """
@@ -777,7 +789,8 @@ def _counted(side: str, evening: str) -> str:
                     {side}.merchant_id as merchant_id,
                     {side}.paid_on as paid_on,
                     {side}.fulfilled_on as fulfilled_on,
-                    {side}.late_on as late_on
+                    {side}.late_on as late_on,
+                    {side}.cancelled_on as cancelled_on
                 from publication.newest_orders
                 where {side}.status = 'active'
             ),
@@ -805,58 +818,81 @@ def _counted(side: str, evening: str) -> str:
                 group by reason_code
             ),
 
-            events as (
+            -- A merchant at fault makes an order defective, and so does a review of 1 or 2 stars.
+            faulted as (
                 select
                     'complaint' as subject_type,
                     complaint_id as subject_id,
-                    {side}.order_id as order_id,
-                    'complaints' as component
+                    {side} as event,
+                    {side}.status in ('open', 'resolved') as is_counted
                 from publication.newest_complaints
-                where
-                    {side}.status in ('open', 'resolved')
-                    and {side}.event_on <= getvariable('{evening}')
+                union all
+                select
+                    'refund' as subject_type,
+                    refund_id as subject_id,
+                    {side} as event,
+                    {side}.status in ('requested', 'approved', 'completed') as is_counted
+                from publication.newest_refunds
+            ),
+
+            events as (
+                select
+                    subject_type,
+                    subject_id,
+                    event.order_id as order_id,
+                    coalesce(event.fault_party, faults.fault_party, 'unknown') = 'merchant'
+                    as is_defect,
+                    if(
+                        subject_type = 'complaint',
+                        if(
+                            is_defect,
+                            ['complaints', 'merchant_fault_complaints'],
+                            ['complaints']
+                        ),
+                        if(
+                            is_defect,
+                            ['refunded_orders', 'merchant_fault_return_orders'],
+                            ['refunded_orders']
+                        )
+                    ) as components
+                from faulted
+                left join faults on faults.reason_code = event.reason_code
+                where is_counted and event.event_on <= getvariable('{evening}')
                 union all
                 select
                     'review' as subject_type,
                     review_id as subject_id,
                     {side}.order_id as order_id,
-                    'review_rated_' || {side}.rating as component
+                    {side}.rating <= 2 as is_defect,
+                    ['review_rated_' || {side}.rating] as components
                 from publication.newest_reviews
                 where
                     {side}.status = 'visible'
                     and {side}.event_on <= getvariable('{evening}')
-                union all
-                select
-                    'refund' as subject_type,
-                    refund_id as subject_id,
-                    {side}.order_id as order_id,
-                    'merchant_fault_return_orders' as component
-                from publication.newest_refunds
-                left join faults on faults.reason_code = {side}.reason_code
-                where
-                    {side}.status in ('requested', 'approved', 'completed')
-                    and {side}.event_on <= getvariable('{evening}')
-                    and coalesce({side}.fault_party, faults.fault_party) = 'merchant'
             ),
 
             standing as (
                 select
-                    subject_type,
                     order_id,
-                    unnest(
-                        case
-                            when decision = 'upheld' then [component]
-                            else [component, component || '_adjusted']
-                        end
-                    ) as component
+                    unnest(if(is_defect, list_append(components, 'defective_orders'), components))
+                    as component,
+                    coalesce(decision = 'upheld', false) as is_overturned
                 from events
                 left join appeals using (subject_type, subject_id)
             ),
 
-            counted_events as (
-                select * from standing where subject_type <> 'refund'
+            twins as (
+                select order_id, component, component as base from standing
                 union all
-                select distinct * from standing where subject_type = 'refund'
+                select order_id, component || '_adjusted' as component, component as base
+                from standing
+                where not is_overturned
+            ),
+
+            counted_events as (
+                select order_id, component from twins where base not in {_COUNTED_ONCE}
+                union all
+                select distinct order_id, component from twins where base in {_COUNTED_ONCE}
             ),
 
             counted as (
@@ -870,10 +906,14 @@ def _counted(side: str, evening: str) -> str:
                 from orders
                 where late_on <= getvariable('{evening}')
                 union all
+                select 'merchant_cancels' as component, merchant_id, paid_on as cohort_date
+                from orders
+                where cancelled_on <= getvariable('{evening}')
+                union all
                 select
                     component,
                     merchant_id,
-                    if(subject_type = 'review', fulfilled_on, paid_on) as cohort_date
+                    if(starts_with(component, 'review_'), fulfilled_on, paid_on) as cohort_date
                 from counted_events
                 inner join orders using (order_id)
             )

@@ -332,6 +332,9 @@ def enter(home: Path, day: date, component: str, merchant: str, cohort: date, by
         )
 
 
+# What an order counts for by a refund for which the merchant is at fault.
+OF_A_MERCHANT_FAULT_REFUND = ("merchant_fault_return_orders", "refunded_orders", "defective_orders")
+
 MISSING = ("publication.missing_evaluations", "every_entity_with_a_denominator_is_evaluated")
 LOST = ("publication.lost_merchants", "no_merchant_is_lost")
 RECONCILED = ("publication.reconciliation", "ledger_reconciles_with_landed_records")
@@ -478,11 +481,7 @@ def test_a_refund_that_moves_leaves_an_order_that_has_another_counted(home: Path
     order = landed.records(entity("orders"), day, 1)
     moved = {**refunds[-1], "order_id": order[0]["order_id"], "updated_at": landed.noon(day)}
     plan = on_top(home, orders=order, refunds=[moved])
-    for component in (
-        "orders_paid",
-        "orders_fulfilled",
-        *twins("merchant_fault_return_orders"),
-    ):
+    for component in ("orders_paid", "orders_fulfilled", *twins(*OF_A_MERCHANT_FAULT_REFUND)):
         enter(home, day, component, "m0", day)
     assert not message_of(answer_of(home, **plan), *RECONCILED)
 
@@ -494,11 +493,13 @@ def test_an_upheld_appeal_ends_the_adjusted_twin_only(home: Path) -> None:
     appeal |= {"subject_type": "complaint", "subject_id": complaint, "status": "upheld"}
     plan = on_top(home, appeals=[appeal])
     message = message_of(answer_of(home, **plan), *RECONCILED)
-    assert "observed 1 rows" in message
-    assert (
-        f"component=complaints_adjusted, merchant_id=m1, cohort_date={FIRST}, landed=-1" in message
-    )
-    enter(home, day, "complaints_adjusted", "m1", FIRST, -1)
+    assert "observed 2 rows" in message
+    for component in ("complaints_adjusted", "merchant_fault_complaints_adjusted"):
+        assert (
+            f"component={component}, merchant_id=m1, cohort_date={FIRST}, landed=-1, ledger=0"
+            in message
+        )
+        enter(home, day, component, "m1", FIRST, -1)
     assert not message_of(answer_of(home, **plan), *RECONCILED)
 
 
@@ -529,7 +530,10 @@ def day_on_top(home: Path) -> None:
 
 
 def test_corrections_and_stale_versions_of_a_day_on_top_are_reconciled(home: Path) -> None:
-    """Order 0 moves with all that hangs on it, order 3 loses its complaint, order 1 stays."""
+    """Order 0 moves with all that hangs on it, order 3 loses its complaint, order 1 stays.
+
+    Order 3 was returned by the merchant's fault as well: it remains defective.
+    """
     day_on_top(home)
     day = LAST + ONE_DAY
     moves = [
@@ -539,10 +543,18 @@ def test_corrections_and_stale_versions_of_a_day_on_top_are_reconciled(home: Pat
             for component in (
                 "orders_paid",
                 "orders_fulfilled",
-                *twins("complaints", "review_rated_1", "merchant_fault_return_orders"),
+                *twins(
+                    "complaints",
+                    "merchant_fault_complaints",
+                    "review_rated_1",
+                    *OF_A_MERCHANT_FAULT_REFUND,
+                ),
             )
         ),
-        *(("m1", "p0", component, -1) for component in twins("complaints")),
+        *(
+            ("m1", "p0", component, -1)
+            for component in twins("complaints", "merchant_fault_complaints")
+        ),
     ]
     with duckdb.connect(str(home / "warehouse.duckdb")) as con:
         for merchant, product, component, quantity in moves:

@@ -1,8 +1,9 @@
 """A small warehouse made by hand over `landed.make_landing`: for the publication gate.
 
 Six orders a day for two merchants (even numbers `m0`, odd ones `m1`), each paid, fulfilled,
-complained about, reviewed and returned by the merchant's fault on its day. A metric's window is
-two days here, so that four days hold mature cohorts.
+complained about, reviewed and returned by the merchant's fault on its day. None is late, and none
+was cancelled before it was shipped. A metric's window is two days here, so that four days hold
+mature cohorts.
 """
 
 from __future__ import annotations
@@ -75,8 +76,11 @@ _TABLES = f"""
                 unnest([
                     'orders_paid', 'orders_fulfilled',
                     'complaints', 'complaints_adjusted',
+                    'merchant_fault_complaints', 'merchant_fault_complaints_adjusted',
                     stars, stars || '_adjusted',
-                    'merchant_fault_return_orders', 'merchant_fault_return_orders_adjusted'
+                    'merchant_fault_return_orders', 'merchant_fault_return_orders_adjusted',
+                    'refunded_orders', 'refunded_orders_adjusted',
+                    'defective_orders', 'defective_orders_adjusted'
                 ]) as component
             from orders
         )
@@ -221,7 +225,8 @@ def make_warehouse(path: Path, last: date = LAST) -> None:
                 )
         con.execute(
             "insert into seeds.components"
-            " select distinct replace(component, '_adjusted', '') from marts.fct_cohort_ledger"
+            " select replace(component, '_adjusted', '') from marts.fct_cohort_ledger"
+            " union select unnest(['late_shipments', 'merchant_cancels'])"
         )
         for entity, columns in _COLUMNS.items():
             con.execute(_RATES.format(entity=entity, columns=columns, last=last))
