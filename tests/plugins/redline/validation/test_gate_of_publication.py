@@ -7,6 +7,7 @@ gate's one answer about one of them.
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ import pytest
 from expectations.publication import SUITE
 from redline.contract import entity
 from redline.errors import GateError
+from redline.settings import PROJECT
 from redline.validation import validate_publication
 from tests.plugins.redline.validation import landed
 from tests.plugins.redline.validation.landed import FIRST, LAST, PLATFORM, plan_of, settings_of
@@ -416,13 +418,26 @@ def test_a_merchant_whose_orders_were_all_corrected_away_is_not_lost(home: Path)
     assert not message_of(answer_of(home), *LOST)
 
 
-def on_top(home: Path, **changes: list[landed.Row]) -> dict[str, Any]:
-    """Land a fifth day with nothing but `changes`, and the plan of its run."""
-    day = LAST + ONE_DAY
+def on_top(home: Path, day: date = LAST + ONE_DAY, **changes: list[landed.Row]) -> dict[str, Any]:
+    """Land a day, the fifth by default, with nothing but `changes`; return the plan of its run."""
     landed.make_landing(
         home, day, day, changes={(of.name, day): changes.get(of.name, []) for of in landed.ENTITIES}
     )
-    return {"start": day, "end": day, "published": LAST}
+    return {"start": day, "end": day, "published": day - ONE_DAY}
+
+
+def test_every_component_of_the_ledger_is_reconciled(home: Path) -> None:
+    """One entry of each that nothing landed stands behind is found."""
+    with (PROJECT / "dbt_project" / "seeds" / "components.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["counts"] != "buyers"]
+    names = [
+        name
+        for row in rows
+        for name in (twins(row["component"]) if row["is_event"] == "true" else [row["component"]])
+    ]
+    for name in names:
+        enter(home, LAST, name, "m5", FIRST)
+    assert f"observed {len(names)} rows" in message_of(answer_of(home), *RECONCILED)
 
 
 def test_a_shipping_deadline_that_passes_in_silence_is_reconciled(home: Path) -> None:
@@ -438,6 +453,83 @@ def test_a_shipping_deadline_that_passes_in_silence_is_reconciled(home: Path) ->
         in message
     )
     enter(home, day, "late_shipments", "m0", paid)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
+def test_a_merchants_cancellation_before_shipping_that_the_ledger_lost_is_found(
+    home: Path,
+) -> None:
+    """On the fifth day the merchant cancels order 0; order 1 ends as was announced before.
+
+    Its buyer cancels order 2, and order 3 was shipped an hour before.
+    """
+    day, paid = LAST + ONE_DAY, FIRST + ONE_DAY
+    rows = landed.records(entity("orders"), paid)
+    for row in rows:
+        row |= {"ship_by_at": landed.noon(day + ONE_DAY), "shipped_at": None, "cancelled_at": None}
+    cancelled = [
+        {**row, "cancelled_at": landed.noon(day), "cancelled_by": "merchant"} for row in rows[:4]
+    ]
+    rows[1] = cancelled.pop(1)
+    for row in cancelled:
+        row["updated_at"] = landed.noon(day)
+    cancelled[1]["cancelled_by"] = "buyer"
+    cancelled[2]["shipped_at"] = landed.noon(day) - timedelta(hours=1)
+    landed.land(home, entity("orders"), paid, rows)
+    plan = on_top(home, orders=cancelled)
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert "observed 2 rows" in message
+    for merchant in ("m0", "m1"):
+        assert (
+            f"component=merchant_cancels, merchant_id={merchant}, cohort_date={paid},"
+            " landed=1, ledger=0" in message
+        )
+        enter(home, day, "merchant_cancels", merchant, paid)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
+def test_a_complaint_whose_reason_code_changes_its_meaning_is_reconciled(home: Path) -> None:
+    """From the fifth day on `broken` is the carrier's fault.
+
+    Three complaints of the first day give that reason. That on order 0 states whose fault it is,
+    and order 1 is still returned by the merchant's fault. Order 4 is returned by its buyer's, and
+    no longer defective.
+    """
+    day = LAST + ONE_DAY
+    complaints = landed.records(entity("complaints"), FIRST)
+    refunds = landed.records(entity("refunds"), FIRST)
+    for number, stated in ((0, "merchant"), (1, None), (4, None)):
+        complaints[number] |= {"fault_party": stated, "reason_code": "broken"}
+    refunds[4]["fault_party"] = "buyer"
+    landed.land(home, entity("complaints"), FIRST, complaints)
+    landed.land(home, entity("refunds"), FIRST, refunds)
+    for component in twins("merchant_fault_return_orders"):
+        enter(home, FIRST, component, "m0", FIRST, -1)
+    change(
+        home / "warehouse.duckdb",
+        "insert into seeds.reason_codes values ('*', 'broken', date '2000-01-01', 'merchant'),"
+        f" ('*', 'broken', date '{day}', 'carrier')",
+    )
+    assert not message_of(answer_of(home), *RECONCILED)
+
+    plan = on_top(home)
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert "observed 6 rows" in message
+    assert (
+        f"component=defective_orders, merchant_id=m0, cohort_date={FIRST}, landed=-1, ledger=0"
+        in message
+    )
+    for component in twins("defective_orders"):
+        enter(home, day, component, "m0", FIRST, -1)
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert "observed 4 rows" in message
+    for merchant in ("m0", "m1"):
+        assert (
+            f"component=merchant_fault_complaints, merchant_id={merchant}, cohort_date={FIRST},"
+            " landed=-1, ledger=0" in message
+        )
+        for component in twins("merchant_fault_complaints"):
+            enter(home, day, component, merchant, FIRST, -1)
     assert not message_of(answer_of(home, **plan), *RECONCILED)
 
 
@@ -501,6 +593,61 @@ def test_an_upheld_appeal_ends_the_adjusted_twin_only(home: Path) -> None:
         )
         enter(home, day, component, "m1", FIRST, -1)
     assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+
+@pytest.mark.parametrize("appealed", [("review", "refund"), ("refund", "review")], ids="-".join)
+def test_a_defective_order_counts_once_and_its_twin_stands_while_one_of_two_reasons_does(
+    home: Path, appealed: tuple[str, str]
+) -> None:
+    """Order 0 of the fifth day has a review of two stars and a merchant-fault refund.
+
+    Order 1 has one of three stars only, which is no defect. On the sixth day an appeal against
+    one of the two reasons is upheld, on the seventh day one against the other.
+    """
+    day = LAST + ONE_DAY
+    orders = landed.records(entity("orders"), day, 2)
+    reviews = landed.records(entity("reviews"), day, 2)
+    refunds = landed.records(entity("refunds"), day, 1)
+    reviews[0]["rating"], reviews[1]["rating"] = 2, 3
+    plan = on_top(home, orders=orders, reviews=reviews, refunds=refunds)
+    counted = ("orders_paid", "orders_fulfilled")
+    for component in (*counted, *twins("review_rated_2", *OF_A_MERCHANT_FAULT_REFUND)):
+        enter(home, day, component, "m0", day)
+    for component in (*counted, *twins("review_rated_3")):
+        enter(home, day, component, "m1", day)
+    assert not message_of(answer_of(home, **plan), *RECONCILED)
+
+    # Counted for each of its reasons it would be two.
+    enter(home, day, "defective_orders", "m0", day)
+    message = message_of(answer_of(home, **plan), *RECONCILED)
+    assert "observed 1 rows" in message
+    assert (
+        f"component=defective_orders, merchant_id=m0, cohort_date={day}, landed=1, ledger=2"
+        in message
+    )
+
+    ids = {"review": reviews[0]["review_id"], "refund": refunds[0]["refund_id"]}
+    falling = {
+        "review": ("review_rated_2",),
+        "refund": ("merchant_fault_return_orders", "refunded_orders"),
+    }
+    first, last = appealed
+    for evening, subject_type, fallen in (
+        (day + ONE_DAY, first, falling[first]),
+        (day + 2 * ONE_DAY, last, (*falling[last], "defective_orders")),
+    ):
+        appeal = landed.records(entity("appeals"), evening, 1)[0]
+        appeal |= {"subject_type": subject_type, "subject_id": ids[subject_type]}
+        plan = on_top(home, evening, appeals=[{**appeal, "status": "upheld"}])
+        message = message_of(answer_of(home, **plan), *RECONCILED)
+        assert f"observed {len(fallen)} rows" in message
+        for component in fallen:
+            assert (
+                f"component={component}_adjusted, merchant_id=m0, cohort_date={day},"
+                " landed=-1, ledger=0" in message
+            )
+            enter(home, evening, f"{component}_adjusted", "m0", day, -1)
+        assert not message_of(answer_of(home, **plan), *RECONCILED)
 
 
 def day_on_top(home: Path) -> None:
