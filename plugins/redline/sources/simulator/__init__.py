@@ -2,7 +2,8 @@
 
 `simulator://?merchants=120&days=60&seed=7&start=2026-01-01`, every option optional, these being
 the defaults: about 60,000 orders. A merchant sells about 8.5 orders a day on average, the
-smallest one in ten days, the largest over a hundred a day.
+smallest one in ten days, the largest over a hundred a day. With `incidents=0` nothing goes wrong
+on purpose, with another number at so many merchants.
 
 Rows are functions of the options and the business time zone alone (the SQL beside this file, with
 a hash for a die), so a range of dates is made without the dates before it, on every machine and
@@ -211,10 +212,11 @@ def _set_numbers(
     market: duckdb.DuckDBPyConnection, options: Options, window: dict[str, int]
 ) -> None:
     """Set the variables that the scripts read; days are counted from the start."""
-    made_from = {
+    made_from: dict[str, int | None] = {
         "seed": options.seed,
         "merchants": options.merchants,
         "days": options.days,
+        "incidents": options.incidents,
     }
     for name, number in {**made_from, **window}.items():
         market.execute(f"set variable {name} = ?::bigint", [number])

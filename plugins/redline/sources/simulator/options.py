@@ -15,6 +15,7 @@ _RANGES = {
     "days": (1, 3650, "a whole number from 1 to 3650, such as 60"),
     "seed": (0, 2**31 - 1, "a whole number from 0 to 2147483647, such as 7"),
 }
+_ANY_INCIDENTS = (0, 200_000, "a whole number from 0 to 200000, such as 0 for a quiet marketplace")
 _FIRST_START, _LAST_START = date(2000, 1, 1), date(2099, 12, 31)
 _DEFAULT_START = date(2026, 1, 1)
 _ANY_START = "a date from 2000-01-01 to 2099-12-31, such as 2026-01-01"
@@ -29,12 +30,15 @@ class Options:
         days: how many business dates, the first being `start`.
         seed: any other number makes another marketplace.
         start: the first business date.
+        incidents: how many merchants something goes wrong at, as far as there are merchants for
+            it; None for about one in twelve, three at least.
     """
 
     merchants: int
     days: int
     seed: int
     start: date
+    incidents: int | None = None
 
     @property
     def end(self) -> date:
@@ -45,6 +49,8 @@ class Options:
     def name(self) -> str:
         """A short name of these options, fit for a folder."""
         text = f"merchants={self.merchants}&days={self.days}&seed={self.seed}&start={self.start}"
+        if self.incidents is not None:
+            text += f"&incidents={self.incidents}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -54,7 +60,7 @@ def read_options(address: Address) -> Options:
     Raises:
         SourceError: an unknown option or a value out of range, named with what to put instead.
     """
-    known = (*_DEFAULTS, "start")
+    known = (*_DEFAULTS, "start", "incidents")
     for name in address.options:
         if name not in known:
             raise SourceError(
@@ -68,13 +74,20 @@ def read_options(address: Address) -> Options:
             "simulator://",
             "put options behind a question mark, such as simulator://?merchants=120&days=60",
         )
-    counts = {name: _count(address, name) for name in _DEFAULTS}
-    return Options(**counts, start=_start(address))
+    counts = {
+        name: _count(name, address.options.get(name, str(default)), _RANGES[name])
+        for name, default in _DEFAULTS.items()
+    }
+    incidents = address.options.get("incidents")
+    return Options(
+        **counts,
+        start=_start(address),
+        incidents=None if incidents is None else _count("incidents", incidents, _ANY_INCIDENTS),
+    )
 
 
-def _count(address: Address, name: str) -> int:
-    least, most, wanted = _RANGES[name]
-    text = address.options.get(name, str(_DEFAULTS[name]))
+def _count(name: str, text: str, allowed: tuple[int, int, str]) -> int:
+    least, most, wanted = allowed
     # isdecimal alone would let other scripts' digits pass, len keeps int() from endless digits.
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
         raise _refusal(name, text, wanted)

@@ -398,6 +398,15 @@ def test_the_truth_of_a_market_is_written_once(home: Path) -> None:
     assert len(list((home).rglob("*.parquet"))) == 0
 
 
+def test_as_many_incidents_are_injected_as_asked_for() -> None:
+    assert incidents(f"{ADDRESS}&incidents=0") == []
+    assert len(incidents(f"{ADDRESS}&incidents=1")) == 1
+    assert len(incidents(ADDRESS)) == 5  # one in twelve
+    source = open_source(f"{ADDRESS}&incidents=0")
+    assert source.span() == (START, END)
+    assert sum(batch.num_rows for batch in source.read(entity("orders"), START, END)) > 10_000
+
+
 @pytest.mark.parametrize("size", ["merchants=1&days=1", "merchants=2&days=3", "merchants=3&days=5"])
 def test_a_tiny_market_is_a_market(size: str) -> None:
     source = open_source(f"simulator://?{size}")
@@ -422,6 +431,8 @@ def test_a_tiny_market_is_a_market(size: str) -> None:
         ("start=2026-02-30", "start"),
         ("start=1812-01-01", "start"),
         ("merchant=5", "merchant"),
+        ("incidents=none", "incidents"),
+        ("incidents=-1", "incidents"),
     ],
 )
 def test_a_nonsense_option_is_refused_by_name(options: str, named: str) -> None:

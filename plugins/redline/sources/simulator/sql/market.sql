@@ -108,7 +108,9 @@ with
         select
             *,
             least(
-                greatest(3, round(0.08 * getvariable('merchants'))::bigint),
+                coalesce(
+                    getvariable('incidents'), greatest(3, round(0.08 * getvariable('merchants')))
+                )::bigint,
                 greatest(1, candidates // 2)
             ) as incidents
         from befallen
