@@ -60,7 +60,8 @@ with
                 {{ dbt.datediff("entries.cohort_date", "entries.report_date", "day") }},
                 metric_parts.window_days - 1
             ) as age_days,
-            sum(entries.quantity) as quantity
+            sum(entries.quantity) as quantity,
+            sum(greatest(- entries.quantity, 0)) as departures
         from entries
         inner join metric_parts on metric_parts.component = entries.component
         where entries.lag_days < metric_parts.window_days
@@ -74,6 +75,7 @@ with
             reported.metric,
             reported.age_days,
             reported.quantity,
+            reported.departures,
             greatest(
                 reported.settled_on, coalesce(merchant_spells.begin_on, reported.settled_on)
             ) as begin_on,
@@ -87,23 +89,31 @@ with
     ),
 
     steps as (
-        select platform, category_id, metric, age_days, begin_on as as_of_date, quantity
+        select platform, category_id, metric, age_days, begin_on as as_of_date, quantity, departures
         from stays
         where begin_on between {{ first_date() }} and {{ last_date() }}
         union all
-        select platform, category_id, metric, age_days, end_on as as_of_date, - quantity
+        select
+            platform, category_id, metric, age_days, end_on as as_of_date, - quantity, - departures
         from stays
         where end_on between {{ first_date() }} and {{ last_date() }}
         {% if is_incremental() %}
             union all
-            select platform, category_id, metric, age_days, {{ first_date() }}, quantity
+            select platform, category_id, metric, age_days, {{ first_date() }}, quantity, departures
             from {{ this }}
             where as_of_date = {{ add_days(first_date(), -1) }} and {{ on_platforms() }}
         {% endif %}
     ),
 
     daily_steps as (
-        select platform, category_id, metric, age_days, as_of_date, sum(quantity) as quantity
+        select
+            platform,
+            category_id,
+            metric,
+            age_days,
+            as_of_date,
+            sum(quantity) as quantity,
+            sum(departures) as departures
         from steps
         group by platform, category_id, metric, age_days, as_of_date
     ),
@@ -121,13 +131,15 @@ with
             lives.category_id,
             lives.metric,
             lives.age_days,
-            cast(
-                sum(coalesce(daily_steps.quantity, 0)) over (
-                    partition by lives.platform, lives.category_id, lives.metric, lives.age_days
-                    order by evenings.as_of_date
-                    rows between unbounded preceding and current row
-                ) as bigint
-            ) as quantity
+            {% for count in ["quantity", "departures"] %}
+                cast(
+                    sum(coalesce(daily_steps.{{ count }}, 0)) over (
+                        partition by lives.platform, lives.category_id, lives.metric, lives.age_days
+                        order by evenings.as_of_date
+                        rows between unbounded preceding and current row
+                    ) as bigint
+                ) as {{ count }}{{ "," if not loop.last }}
+            {% endfor %}
         from lives
         inner join evenings on evenings.as_of_date >= lives.first_evening
         left join
@@ -141,4 +153,4 @@ with
 
 select *
 from totals
-where quantity <> 0
+where quantity <> 0 or departures <> 0

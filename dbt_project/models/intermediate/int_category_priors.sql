@@ -133,7 +133,14 @@ with
             metric,
             basis,
             mean_rate * (1 - intraclass_correlation) / intraclass_correlation as prior_a,
-            (1 - mean_rate) * (1 - intraclass_correlation) / intraclass_correlation as prior_b
+            (1 - mean_rate) * (1 - intraclass_correlation) / intraclass_correlation as prior_b,
+            -- Of the mean of merchants that each weigh as their orders.
+            mean_rate
+            * (1 - mean_rate)
+            * (
+                intraclass_correlation * sum_n2 / (sum_n * sum_n)
+                + (1 - intraclass_correlation) / sum_n
+            ) as mean_variance
         from correlations
     )
 

@@ -8,17 +8,30 @@ with
     metric_ages as (select * from {{ ref("int_metric_ages") }}),
 
     scopes as (
-        select as_of_date, platform, category_id, metric, age_days, quantity
+        select as_of_date, platform, category_id, metric, age_days, quantity, departures
         from development
         union all
-        select as_of_date, platform, '*' as category_id, metric, age_days, sum(quantity) as quantity
+        select
+            as_of_date,
+            platform,
+            '*' as category_id,
+            metric,
+            age_days,
+            sum(quantity) as quantity,
+            sum(departures) as departures
         from development
         group by as_of_date, platform, metric, age_days
     ),
 
     -- Of every age, also those at which the cohort was mature already.
     totals as (
-        select as_of_date, platform, category_id, metric, sum(quantity) as all_events
+        select
+            as_of_date,
+            platform,
+            category_id,
+            metric,
+            sum(quantity) as all_events,
+            sum(departures) as all_departures
         from scopes
         group by as_of_date, platform, category_id, metric
         having sum(quantity) > 0
@@ -38,11 +51,9 @@ with
             ages.metric,
             ages.age_days,
             ages.all_events,
-            sum(coalesce(scopes.quantity, 0)) over (
-                partition by ages.as_of_date, ages.platform, ages.category_id, ages.metric
-                order by ages.age_days
-                rows between unbounded preceding and current row
-            ) as reported_events
+            ages.all_departures,
+            sum(coalesce(scopes.quantity, 0)) over by_age as reported_events,
+            sum(coalesce(scopes.departures, 0)) over by_age as departed_events
         from ages
         left join
             scopes
@@ -51,6 +62,12 @@ with
             and scopes.category_id = ages.category_id
             and scopes.metric = ages.metric
             and scopes.age_days = ages.age_days
+        window
+            by_age as (
+                partition by ages.as_of_date, ages.platform, ages.category_id, ages.metric
+                order by ages.age_days
+                rows between unbounded preceding and current row
+            )
     ),
 
     factors as (
@@ -66,7 +83,16 @@ with
                 partition by as_of_date, platform, category_id, metric
                 order by age_days
                 rows between unbounded preceding and current row
-            ) as reported_share
+            ) as reported_share,
+            {{ safe_divide("all_departures - departed_events", "all_events") }} as open_departures,
+            {{
+                safe_divide(
+                    "all_events - reported_events + all_departures - departed_events",
+                    "all_events",
+                )
+            }} as open_arrivals,
+            {{ safe_divide("all_events + 2 * all_departures", "all_events") }} as changes,
+            all_events as events
         from reported
         where all_events > 0
     ),
@@ -92,9 +118,17 @@ with
             categories.category_id,
             platform_factors.metric,
             platform_factors.age_days,
-            coalesce(
-                category_factors.reported_share, platform_factors.reported_share
-            ) as reported_share
+            {% for measure in [
+                "reported_share",
+                "open_arrivals",
+                "open_departures",
+                "changes",
+                "events",
+            ] %}
+                coalesce(
+                    category_factors.{{ measure }}, platform_factors.{{ measure }}
+                ) as {{ measure }}{{ "," if not loop.last }}
+            {% endfor %}
         from factors as platform_factors
         inner join categories on categories.platform = platform_factors.platform
         left join

@@ -1,6 +1,8 @@
 -- Every window with what is still to come in it (Bornhuetter-Ferguson): its immature cohorts are
--- expected to report prior rate x denominator x (1 - F(age)) events. The variance of that number
--- takes the events as Poisson and their rate as the beta posterior behind the prior rate.
+-- expected to report prior rate x denominator x (1 - F(age)) events. Its variance has four parts:
+-- chance (events arrive and depart independently) and the entity's own rate (the beta posterior
+-- behind the prior rate) are its own; the mean of the prior and F itself are guessed once for all
+-- merchants of a category, so that these errors add up instead of cancelling out.
 with
     cohort_changes as (select * from {{ ref("int_entity_cohort_changes") }}),
 
@@ -71,7 +73,11 @@ with
             factors.as_of_date,
             factors.age_days,
             -- Summed as decimals: the order of a parallel sum of doubles shows in the result.
-            cast(1 - factors.reported_share as decimal(18, 12)) as open_share
+            cast(1 - factors.reported_share as decimal(18, 12)) as open_share,
+            cast(factors.open_arrivals as decimal(18, 12)) as open_arrivals,
+            cast(factors.open_departures as decimal(18, 12)) as open_departures,
+            cast(factors.changes as decimal(18, 12)) as changes,
+            factors.events
         from factors
         inner join
             scopes
@@ -107,7 +113,14 @@ with
             reported.series_number,
             evaluation_windows.evaluation_days,
             reported.as_of_date,
-            cast(sum(reported.denominator * open_shares.open_share) as double) as expected_orders
+            cast(sum(reported.denominator) as double) as young_orders,
+            cast(sum(reported.denominator * open_shares.open_share) as double) as expected_orders,
+            cast(
+                sum(reported.denominator * open_shares.open_arrivals) as double
+            ) as arriving_orders,
+            cast(
+                sum(reported.denominator * open_shares.open_departures) as double
+            ) as departing_orders
         from reported
         inner join
             series_scopes
@@ -126,8 +139,56 @@ with
         group by reported.series_number, evaluation_windows.evaluation_days, reported.as_of_date
     ),
 
+    -- What is open of one order at every age that the window holds. It is an average over the
+    -- changes that mature cohorts saw, to which a change at age x adds x: hence its variance.
+    patterns as (
+        select
+            scope_number,
+            as_of_date,
+            evaluation_days,
+            cast(ages as double) as ages,
+            greatest(
+                0,
+                {{
+                    safe_divide(
+                        "cast(squares as double)"
+                        ~ " - 2 * cast(net as double) * cast(gross as double)"
+                        ~ " + cast(net as double) * cast(net as double) * cast(changes as double)",
+                        "events",
+                    )
+                }}
+            ) as variance
+        from
+            (
+                select
+                    open_shares.scope_number,
+                    open_shares.as_of_date,
+                    evaluation_windows.evaluation_days,
+                    count(*) as ages,
+                    sum(open_shares.open_arrivals - open_shares.open_departures) as net,
+                    sum(open_shares.open_arrivals + open_shares.open_departures) as gross,
+                    -- x squared is the sum of the odd numbers below 2 x.
+                    sum(
+                        (2 * open_shares.age_days + 1)
+                        * (open_shares.open_arrivals + open_shares.open_departures)
+                    ) as squares,
+                    max(open_shares.changes) as changes,
+                    max(open_shares.events) as events
+                from open_shares
+                inner join scopes on scopes.scope_number = open_shares.scope_number
+                inner join
+                    evaluation_windows
+                    on evaluation_windows.metric = scopes.metric
+                    and evaluation_windows.evaluation_days > open_shares.age_days
+                group by
+                    open_shares.scope_number,
+                    open_shares.as_of_date,
+                    evaluation_windows.evaluation_days
+            ) as sums
+    ),
+
     -- Of the category, else of the platform.
-    {% set parameters = ["a", "b"] %}
+    {% set parameters = ["prior_a", "prior_b", "mean_variance"] %}
     scope_priors as (
         select
             scopes.scope_number,
@@ -138,13 +199,13 @@ with
                         max(
                             case
                                 when priors.basis = '{{ basis }}' and priors.category_id <> '*'
-                                then priors.prior_{{ parameter }}
+                                then priors.{{ parameter }}
                             end
                         ),
                         max(
                             case
                                 when priors.basis = '{{ basis }}' and priors.category_id = '*'
-                                then priors.prior_{{ parameter }}
+                                then priors.{{ parameter }}
                             end
                         )
                     ) as {{ basis }}_{{ parameter }}{{ "," if not loop.last }}
@@ -199,25 +260,35 @@ with
             weighed.*,
             series_scopes.category_id,
             series_scopes.entity_status,
-            coalesce(expected.expected_orders, 0) as expected_orders,
+            {% for measure in ["expected_orders", "arriving_orders", "departing_orders"] %}
+                coalesce(expected.{{ measure }}, 0) as {{ measure }},
+            {% endfor %}
+            -- As if its young orders were spread evenly over the ages. Null where no F is known.
+            power(coalesce(expected.young_orders, 0) / patterns.ages, 2)
+            * patterns.variance as pattern_variance,
             {% for prefix, (k, basis) in bases.items() %}
                 coalesce(
                     {{
                         safe_divide(
-                            "least(weighed." ~ k ~ ", weighed.n) + scope_priors." ~ basis ~ "_a",
+                            "least(weighed."
+                            ~ k
+                            ~ ", weighed.n) + scope_priors."
+                            ~ basis
+                            ~ "_prior_a",
                             "weighed.n + scope_priors."
                             ~ basis
-                            ~ "_a + scope_priors."
+                            ~ "_prior_a + scope_priors."
                             ~ basis
-                            ~ "_b",
+                            ~ "_prior_b",
                         )
                     }},
                     {{ safe_divide("least(weighed." ~ k ~ ", weighed.n)", "weighed.n") }},
                     0
                 ) as {{ prefix }}prior_rate,
-                weighed.n + coalesce(
-                    scope_priors.{{ basis }}_a + scope_priors.{{ basis }}_b, 0
-                ) as {{ prefix }}prior_weight
+                coalesce(
+                    scope_priors.{{ basis }}_prior_a + scope_priors.{{ basis }}_prior_b, 0
+                ) as {{ prefix }}prior_weight,
+                coalesce(scope_priors.{{ basis }}_mean_variance, 0) as {{ prefix }}mean_variance
                 {{- "," if not loop.last }}
             {% endfor %}
         from weighed
@@ -235,6 +306,11 @@ with
             on expected.series_number = weighed.series_number
             and expected.evaluation_days = weighed.evaluation_days
             and expected.as_of_date = weighed.as_of_date
+        left join
+            patterns
+            on patterns.scope_number = series_scopes.scope_number
+            and patterns.as_of_date = weighed.as_of_date
+            and patterns.evaluation_days = weighed.evaluation_days
     ),
 
     final as (
@@ -252,14 +328,32 @@ with
             running_denominator,
             expected_orders,
             {% for prefix in bases %}
-                {{ prefix }}prior_rate,
-                {{ prefix }}prior_rate * expected_orders as {{ prefix }}expected_events,
-                {{ prefix }}prior_rate * expected_orders
-                + expected_orders
-                * expected_orders
-                * {{ prefix }}prior_rate
-                * (1 - {{ prefix }}prior_rate)
-                / ({{ prefix }}prior_weight + 1) as {{ prefix }}expected_variance
+                {% set rate = prefix ~ "prior_rate" %}
+                {% set weight = prefix ~ "prior_weight" %}
+                {{ rate }},
+                {{ rate }} * expected_orders as {{ prefix }}expected_events,
+                {{ rate }} * arriving_orders as {{ prefix }}expected_arrivals,
+                {{ rate }} * departing_orders as {{ prefix }}expected_departures,
+                case
+                    when pattern_variance is not null
+                    then
+                        {{ rate }}
+                        * (1 - {{ rate }})
+                        * (
+                            arriving_orders
+                            + departing_orders
+                            + power(arriving_orders - departing_orders, 2) / (n + {{ weight }} + 1)
+                        )
+                end as {{ prefix }}own_variance,
+                sqrt(
+                    power(
+                        (arriving_orders - departing_orders)
+                        * coalesce({{ safe_divide(weight, "n + " ~ weight) }}, 0),
+                        2
+                    )
+                    * {{ prefix }}mean_variance
+                    + power({{ rate }}, 2) * pattern_variance
+                ) as {{ prefix }}shared_error
                 {{- "," if not loop.last }}
             {% endfor %}
         from rated

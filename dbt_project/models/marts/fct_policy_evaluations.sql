@@ -9,12 +9,23 @@
 -- One evaluation per evening, policy and entity that has a denominator in one of its windows or an
 -- open record. Status: the first that matches.
 {% set bases = {"raw": "", "adjusted": "adjusted_"} %}
-{% set measures = ["numerator", "running_numerator", "expected_events", "expected_variance"] %}
+{% set measures = [
+    "numerator",
+    "running_numerator",
+    "expected_events",
+    "expected_arrivals",
+    "expected_departures",
+    "own_variance",
+    "shared_error",
+] %}
 {% set named = {
     "numerator": "{}numerator",
     "running_numerator": "running_{}numerator",
     "expected_events": "{}expected_events",
-    "expected_variance": "{}expected_variance",
+    "expected_arrivals": "{}expected_arrivals",
+    "expected_departures": "{}expected_departures",
+    "own_variance": "{}own_variance",
+    "shared_error": "{}shared_error",
 } %}
 {% set intervals = {"80": 1.2815515655446004, "95": 1.959963984540054} %}
 with
@@ -165,6 +176,25 @@ with
             and minimum_counts.evaluation_days = counts.minimum_days
     ),
 
+    -- How many events come on top, at least and at most. What changes is taken as a gamma variable
+    -- in whole numbers, of which those between its quantiles are chosen so that they are as often
+    -- right as said; every departure among the changes takes one event away instead of adding it.
+    {% set changes = "(expected_arrivals + expected_departures)" %}
+    {% set variance = "(own_variance + shared_error * shared_error)" %}
+    changed as (
+        select
+            *,
+            {% for level, z in intervals.items() %}
+                ceil(
+                    {{ gamma_quantile(changes, variance, -z) }} - 2 * expected_departures - 0.25
+                ) as least_{{ level }},
+                floor(
+                    {{ gamma_quantile(changes, variance, z) }} - 2 * expected_departures
+                ) as most_{{ level }}{{ "," if not loop.last }}
+            {% endfor %}
+        from asked_counts
+    ),
+
     measured as (
         select
             *,
@@ -172,24 +202,32 @@ with
             {{ wilson_lower_bound("numerator", "denominator") }} as lower_bound,
             {{ safe_divide("running_numerator + expected_events", "running_denominator") }}
             as projected_value,
-            {% for level, z in intervals.items() %}
-                -- Counts are whole: which of them lie within, so that they do so as often as said.
-                {{
-                    safe_divide(
-                        "running_numerator + greatest(0, ceil("
-                        ~ gamma_quantile("expected_events", "expected_variance", -z)
-                        ~ " - 0.25))",
-                        "running_denominator",
-                    )
-                }} as projected_lower_{{ level }},
-                {{
-                    safe_divide(
-                        "running_numerator + floor("
-                        ~ gamma_quantile("expected_events", "expected_variance", z)
-                        ~ ")",
-                        "running_denominator",
-                    )
-                }} as projected_upper_{{ level }},
+            {% for level in intervals %}
+                -- Where no whole number lies between the narrower quantiles, both beside them do.
+                case
+                    when own_variance is not null
+                    then
+                        {{
+                            safe_divide(
+                                "greatest(0, running_numerator + least(least_"
+                                ~ level
+                                ~ ", most_80))",
+                                "running_denominator",
+                            )
+                        }}
+                end as projected_lower_{{ level }},
+                case
+                    when own_variance is not null
+                    then
+                        {{
+                            safe_divide(
+                                "greatest(0, running_numerator + greatest(most_"
+                                ~ level
+                                ~ ", least_80))",
+                                "running_denominator",
+                            )
+                        }}
+                end as projected_upper_{{ level }},
             {% endfor %}
             denominator >= min_denominator
             and (min_component is null or coalesce(counted, 0) >= min_count) as has_enough,
@@ -197,7 +235,7 @@ with
             and (
                 min_component is null or coalesce(running_counted, 0) >= min_count
             ) as has_enough_running
-        from asked_counts
+        from changed
     ),
 
     compared as (
