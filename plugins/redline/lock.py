@@ -53,6 +53,21 @@ def hold(home: Home, what: str, *, shared: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
+def is_held(home: Home) -> bool:
+    """Whether a run is at work, asked without holding or writing anything."""
+    try:
+        descriptor = os.open(home.root / "run.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _holder(descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -55,28 +56,44 @@ class Breach:
 
 @dataclass(frozen=True)
 class Metric:
-    """What the summary needs to know of a metric, from the seeds."""
+    """What a reader needs to know of a metric, from the seeds.
+
+    Attributes:
+        noun: what the numerator counts, in the plural.
+        window_days: its window.
+        raw, adjusted: the components of the numerator, and those without overturned events.
+        denominator: its components.
+    """
 
     noun: str
     window_days: int
     raw: tuple[str, ...]
     adjusted: tuple[str, ...]
+    denominator: tuple[str, ...]
 
 
 def metrics(seeds: Path = PROJECT / "dbt_project" / "seeds") -> dict[str, Metric]:
-    """The metrics by name, with the components of their numerators."""
+    """The metrics by name, with their components."""
     events = {
         row["component"] for row in _rows(seeds / "components.csv") if row["is_event"] == "true"
     }
-    parts = [row for row in _rows(seeds / "metric_components.csv") if row["part"] == "numerator"]
+    parts = _rows(seeds / "metric_components.csv")
     result = {}
     for row in _rows(seeds / "metrics.csv"):
-        raw = tuple(part["component"] for part in parts if part["metric"] == row["metric"])
+        raw, denominator = (
+            tuple(
+                part["component"]
+                for part in parts
+                if (part["metric"], part["part"]) == (row["metric"], name)
+            )
+            for name in ("numerator", "denominator")
+        )
         result[row["metric"]] = Metric(
-            noun=row["name"].removesuffix(" rate").lower().replace("-", " ") + "s",
+            noun=re.sub(" (rate|share)$", "", row["name"]).lower().replace("-", " ") + "s",
             window_days=int(row["window_days"]),
             raw=raw,
             adjusted=tuple(f"{name}_adjusted" if name in events else name for name in raw),
+            denominator=denominator,
         )
     return result
 
