@@ -22,6 +22,9 @@ override ORDERS := $(value ORDERS)
 override MERCHANTS := $(value MERCHANTS)
 override DAYS := $(value DAYS)
 export ORDERS MERCHANTS DAYS
+override RECORD := $(value RECORD)
+override ALL := $(value ALL)
+export RECORD ALL
 
 export PYTHONPATH := $(CURDIR)/plugins
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -56,6 +59,10 @@ check-policies: $(VENV)/.installed ## name every fault of the policy packs in fo
 .PHONY: backtest
 backtest: $(VENV)/.installed ## compare a policy pack with those in force: PACK=name-or-file START=date END=date
 	@$(BIN)/python -m redline.backtest --pack "$$PACK" --start "$$START" --end "$$END"
+
+.PHONY: explain
+explain: $(VENV)/.installed ## tell why a record is open, or list those that are [RECORD=id ALL=1]
+	@$(BIN)/python -m redline.explain $${ALL:+--all} -- "$$RECORD"
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n]
