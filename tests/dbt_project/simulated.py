@@ -52,13 +52,18 @@ def build(root: Path) -> support.Warehouse:
     support.land_dates(settings, PLATFORM, SOURCE, FIRST, LAST)
     warehouse = support.Warehouse(settings, (PLATFORM,))
     warehouse.seed()
-    with closing(duckdb.connect(str(settings.home.warehouse))) as connection:
-        for statement in _RED_LINES.split(";")[:2]:
-            connection.execute(statement, [NEW_VERSIONS_FROM - timedelta(days=1)])
+    draw_red_lines(warehouse)
     warehouse.run(FIRST, MIDDLE, on_top=False)
     land_appeals(warehouse)
     warehouse.run(MIDDLE + timedelta(days=1), LAST, on_top=True)
     return warehouse
+
+
+def draw_red_lines(warehouse: support.Warehouse) -> None:
+    """Make the seeded policies stricter, each in two versions."""
+    with closing(duckdb.connect(str(warehouse.settings.home.warehouse))) as connection:
+        for statement in _RED_LINES.split(";")[:2]:
+            connection.execute(statement, [NEW_VERSIONS_FROM - timedelta(days=1)])
 
 
 def land_appeals(warehouse: support.Warehouse) -> None:

@@ -78,14 +78,34 @@ def test_the_keys_of_every_entry_add_up_to_its_quantity(
     assert not any(said), "\n".join(said)
 
 
-def test_a_key_happened_as_long_after_its_cohort_as_the_entry_says(
+def test_an_entry_names_each_of_its_keys_once_with_its_date_and_why_it_left(
     keys: dict[str, dict[EntryName, tuple[Key, ...]]],
 ) -> None:
     for entries in keys.values():
         for (_, cohort_date, _, component, lag_days), behind in entries.items():
+            assert len({_counted(component, key) for key in behind}) == len(behind)
             for key in behind:
+                assert abs(key.quantity) == 1
                 assert (key.happened_on - cohort_date).days == lag_days, (component, key)
                 assert (key.why is None) <= (key.quantity > 0), (component, key)
+
+
+def test_a_key_says_since_when_its_event_is_overturned(
+    marketplaces: Marketplaces, keys: dict[str, dict[EntryName, tuple[Key, ...]]]
+) -> None:
+    seen = 0
+    for delivery in [*marketplaces.gathered, marketplaces.named]:
+        history = delivery.history
+        overturned = {day: oracle.overturned(history, day) for day in DAYS}
+        for behind in keys[history.platform].values():
+            for key in behind:
+                event = (key.event_kind or "", key.event_id or "")
+                since: date | None = None
+                for day in DAYS:
+                    since = (since or day) if event in overturned[day] else None
+                assert key.overturned_on == since, key
+                seen += since is not None
+    assert seen
 
 
 def test_a_products_keys_are_those_of_its_own_orders(marketplaces: Marketplaces) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from redline.errors import RedlineError
 from redline.explain.telling import open_records, story
-from redline.explain.text import show, show_open
+from redline.explain.terminal import show, show_open
 from redline.settings import read_settings
 
 # Of a file or a pipe, which have no width: as wide as the tables are made for.

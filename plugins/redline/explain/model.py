@@ -112,6 +112,7 @@ class Evening:
         numerator, denominator, value, lower_bound: of the official window.
         projected_value, projected_lower_80, projected_upper_80: of the window that ends with the
             evening.
+        minimum_counted: how many there are of the policy's `min_component`; None without one.
     """
 
     as_of_date: date
@@ -129,6 +130,7 @@ class Evening:
     warning_threshold: float
     violation_threshold: float
     category_percentile: float | None
+    minimum_counted: int | None
 
 
 @dataclass(frozen=True)
@@ -362,7 +364,10 @@ class Story:
         said, policy = self.evening(day), self.policy(day)
         if said is None or said.status != "warning":
             return False
-        has_enough = policy is None or said.denominator >= policy.min_denominator
+        has_enough = policy is None or (
+            said.denominator >= policy.min_denominator
+            and (said.minimum_counted or 0) >= (policy.min_count or 0)
+        )
         return not (has_enough and reaches(said.value, policy, said.warning_threshold))
 
     def window(self, day: date) -> tuple[date, date] | None:

@@ -92,7 +92,8 @@ _EVENINGS = """
     select
         as_of_date, policy_id, policy_line = $policy_line as is_of_line, status, is_confirmed,
         numerator, denominator, value, lower_bound, projected_value, projected_lower_80,
-        projected_upper_80, warning_threshold, violation_threshold, category_percentile
+        projected_upper_80, warning_threshold, violation_threshold, category_percentile,
+        minimum_counted
     from marts.fct_policy_evaluations
     where
         platform = $platform and entity_type = $entity_type and entity_id = $entity_id

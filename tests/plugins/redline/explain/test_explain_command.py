@@ -13,7 +13,7 @@ from rich.console import Console
 
 from redline.explain import Story
 from redline.explain.__main__ import main
-from redline.explain.text import ENTRIES_SHOWN, EVENINGS_SHOWN, KEYS_SHOWN, show
+from redline.explain.terminal import ENTRIES_SHOWN, EVENINGS_SHOWN, KEYS_SHOWN, show
 from tests import support
 from tests.histories import TIMEZONE
 
@@ -172,6 +172,15 @@ def test_a_long_record_shows_its_first_and_last_evenings(stories: dict[str, Stor
         assert f"\n{evening.as_of_date}  " in page
     whole = printed(one, everything=True)
     assert all(f"\n{evening.as_of_date}  " in whole for evening in one.evenings)
+
+
+def test_a_minimum_of_another_component_is_told_evening_by_evening(
+    stories: dict[str, Story],
+) -> None:
+    one = next(one for one in stories.values() if one.policies[0].min_component)
+    page = printed(one)
+    assert "and 20 orders fulfilled in 14 days" in page
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d +\S+ +\d+/\d+ +\d+/20 ", page, re.MULTILINE)) >= 3
 
 
 def test_a_story_without_keys_says_why_in_one_line(stories: dict[str, Story]) -> None:

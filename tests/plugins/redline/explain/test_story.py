@@ -131,7 +131,7 @@ def test_evenings_and_what_came_are_those_of_the_evaluations(
         tuple(key): tuple(row)
         for *key, row in told.rows(
             "select policy_line, entity_type, entity_id, as_of_date, [numerator, denominator, "
-            "value, lower_bound, projected_value, violation_threshold] "
+            "value, lower_bound, projected_value, violation_threshold, minimum_counted] "
             "from marts.fct_policy_evaluations"
         )
     }
@@ -154,6 +154,7 @@ def test_evenings_and_what_came_are_those_of_the_evaluations(
                 evening.lower_bound,
                 evening.projected_value,
                 evening.violation_threshold,
+                evening.minimum_counted,
             )
         for projection in one.projections:
             assert record.opened_on <= projection.made_on <= one.last_evening

@@ -240,13 +240,16 @@ def _rule(policy: PolicyVersion, story: Story) -> str:
 
 def _show_evenings(story: Story, console: Console, everything: bool) -> None:
     _heading(console, "Day by day")
+    minimums = {policy.policy_id: policy.min_count for policy in story.policies}
+    asks = any(minimums.values())
     table = _table("evening", "status")
-    for heading in ("n/d", "value"):
+    for heading in ("n/d", *(["minimum"] if asks else []), "value"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for heading in ("limit", "lower", "projected", "80% interval", "pctl"):
         table.add_column(heading, justify="right", no_wrap=True)
     top = max((_ratio(story, evening) for evening in story.evenings), default=1.0)
+    cells = _BAR_CELLS // 2 if asks else _BAR_CELLS
     days = _days(story)
     shown = days if everything else _telling_days(story, days)
     previous: date | None = None
@@ -254,7 +257,15 @@ def _show_evenings(story: Story, console: Console, everything: bool) -> None:
         if previous is not None and (day - previous).days > 1:
             table.add_row(f"({(day - previous).days - 1} more)", style="dim")
         previous = day
-        table.add_row(*_evening_cells(story, day, top))
+        row = _evening_cells(story, day)
+        said = story.evening(day)
+        if said is not None:
+            row.insert(4, _bar(_ratio(story, said), top, cells))
+            if asks:
+                row.insert(3, _minimum(said, minimums.get(said.policy_id)))
+            for cell in row:
+                cell.stylize("dim" if day < story.record.opened_on else "")
+        table.add_row(*row)
     console.print(table)
     marks = []
     if any(evening.is_confirmed for evening in story.evenings):
@@ -263,6 +274,8 @@ def _show_evenings(story: Story, console: Console, everything: bool) -> None:
         marks.append("† another policy line spoke, which counts as below")
     if any(day < story.record.opened_on for day in shown):
         marks.append("in brackets: before it opened")
+    if asks:
+        marks.append("minimum: how many of the other component there are, of how many asked")
     if marks:
         console.print("  " + "; ".join(marks), style="dim")
 
@@ -303,13 +316,12 @@ def _limit(story: Story, evening: Evening) -> float:
     return evening.warning_threshold
 
 
-def _evening_cells(story: Story, day: date, top: float) -> list[Text | str]:
+def _evening_cells(story: Story, day: date) -> list[Text]:
     said = story.evening(day)
-    style = "dim" if day < story.record.opened_on else ""
     if said is None:
-        return [Text(str(day), style), Text("not evaluated", "dim")]
-    mark = "*" if said.is_confirmed else "" if said.is_of_line else "†"
-    status = _STATUSES.get(said.status, said.status) + mark
+        return [Text(str(day)), Text("not evaluated", "dim")]
+    status = _STATUSES.get(said.status, said.status)
+    status += "*" * said.is_confirmed + "†" * (not said.is_of_line)
     if day < story.record.opened_on:
         status = f"({status})"
     interval = "-"
@@ -317,28 +329,31 @@ def _evening_cells(story: Story, day: date, top: float) -> list[Text | str]:
         interval = f"{_percent(said.projected_lower_80)}..{_percent(said.projected_upper_80)}"
     percentile = "-" if said.category_percentile is None else f"{said.category_percentile:.0%}"
     return [
-        Text(str(day), style),
-        Text(status, style or _COLOURS.get(said.status, "")),
-        Text(f"{said.numerator}/{said.denominator}", style),
-        Text(_percent(said.value), style),
-        _bar(_ratio(story, said), top, style or _COLOURS.get(said.status, "")),
-        Text(_percent(_limit(story, said)), style),
-        Text(_percent(said.lower_bound), style),
-        Text(_percent(said.projected_value), style),
-        Text(interval, style),
-        Text(percentile, style),
+        Text(str(day)),
+        Text(status, _COLOURS.get(said.status, "")),
+        Text(f"{said.numerator}/{said.denominator}"),
+        Text(_percent(said.value)),
+        Text(_percent(_limit(story, said))),
+        Text(_percent(said.lower_bound)),
+        Text(_percent(said.projected_value)),
+        Text(interval),
+        Text(percentile),
     ]
 
 
-def _bar(ratio: float, top: float, style: str) -> Text:
+def _minimum(said: Evening, asked: int | None) -> Text:
+    return Text("-" if said.minimum_counted is None else f"{said.minimum_counted}/{asked}")
+
+
+def _bar(ratio: float, top: float, width: int) -> Text:
     """A bar of the value, with a tick where the limit is."""
     scale = max(top, 1.0)
-    filled = round(ratio / scale * _BAR_CELLS)
-    tick = max(1, round(1 / scale * _BAR_CELLS)) - 1
-    cells = ["█" if cell < filled else " " for cell in range(_BAR_CELLS)]
+    filled = round(ratio / scale * width)
+    tick = max(1, round(1 / scale * width)) - 1
+    cells = ["█" if cell < filled else " " for cell in range(width)]
     if cells[tick] == " ":
         cells[tick] = "┆"
-    return Text("".join(cells), style)
+    return Text("".join(cells))
 
 
 def _show_projections(story: Story, console: Console, everything: bool) -> None:
