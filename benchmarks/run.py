@@ -1,10 +1,11 @@
 """`make bench`: how fast is the transform, and how far from the limit?
 
-`python -m benchmarks.run [--orders N] [--merchants N] [--days N] [--stages ...]`
+`python -m benchmarks.run [--orders N] [--merchants N] [--days N] [--stages ...] [--incidents N]`
 
 Makes a marketplace's landing zone in a scratch home and times, each in a process of its own, the
 real stages of a run over the whole history and over one day on top of it, beside `limit.sql` on
 the same files. Fails if the product's ledger or merchant rates differ from the limit's by a row.
+Last, it simulates marketplaces with incidents and tells which of them the product's warnings found.
 What exactly is compared: benchmarks/README.md.
 """
 
@@ -28,6 +29,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import incidents
 from benchmarks.make_data import FIRST_DATE, PLATFORM, TIMEZONE, Size
 from benchmarks.stage import PRODUCT
 from redline.plan import ONE_DAY, Plan
@@ -125,6 +127,11 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="redline-bench-", dir=options.scratch))
     try:
         results = measure_all(console, scratch, size, options.stages, growth=options.history_growth)
+        if options.incidents:
+            with console.status("incidents"):
+                results["incidents"] = incidents.detect(
+                    scratch / "incidents", marketplaces=options.incidents
+                )
     except BenchmarkError as error:
         console.print(f"Error: {error}", markup=False, soft_wrap=True)
         return 1
@@ -137,6 +144,8 @@ def main() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2, default=asdict))
     show(console, results)
+    if "incidents" in results:
+        incidents.show(console, results["incidents"])
     console.print(f"\nAll numbers, per model as well: {path}", soft_wrap=True)
     differing = sum(results[run]["compared"][part] for run in RUNS for part in ("ledger", "rates"))
     if differing:
@@ -333,6 +342,12 @@ def _options() -> argparse.Namespace:
         "--history-growth",
         action="store_true",
         help="also time a day on top of a tenth of the history, at as many orders a day",
+    )
+    parser.add_argument(
+        "--incidents",
+        type=int,
+        default=incidents.MARKETPLACES,
+        help="in how many simulated marketplaces to look for incidents; 0 leaves it out",
     )
     parser.add_argument("--scratch", type=Path, help="where to make the scratch home")
     parser.add_argument("--keep", action="store_true", help="keep the scratch home")

@@ -37,6 +37,7 @@ def test_the_product_makes_the_same_ledger_and_rates_as_the_script_by_hand(tmp_p
 
     finished = bench(
         "--stages=transform",
+        "--incidents=0",
         f"--scratch={tmp_path}",
         f"--json={path}",
         ORDERS="4_000",
