@@ -65,8 +65,12 @@ explain: $(VENV)/.installed ## tell why a record is open, or list those that are
 	@$(BIN)/python -m redline.explain $${ALL:+--all} -- "$$RECORD"
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## time the transform [ORDERS=n MERCHANTS=n DAYS=n]
+bench: $(VENV)/.installed-dev ## time the transform, look for incidents [ORDERS=n MERCHANTS=n DAYS=n]
 	@$(BIN)/python -m benchmarks.run
+
+.PHONY: calibrate
+calibrate: $(VENV)/.installed-dev ## are projections right as often as they say, on 200 marketplaces
+	@$(BIN)/python -m benchmarks.calibration
 
 # --- what a developer runs ---------------------------------------------------------------------
 
