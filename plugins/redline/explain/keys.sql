@@ -202,6 +202,7 @@ with
     of_orders as (
         select
             rules.component,
+            rules.cohort,
             rules.counts,
             rules.is_adjusted,
             order_spells.entity_id,
@@ -231,6 +232,7 @@ with
     of_events as (
         select
             rules.component,
+            rules.cohort,
             rules.counts,
             rules.is_adjusted,
             order_spells.entity_id,
@@ -370,6 +372,9 @@ with
             component,
             lag_days,
             order_id,
+            any_value(entity_id) as entity_id,
+            any_value(counts) as counts,
+            any_value(cohort) as cohort,
             any_value(is_adjusted) as is_adjusted,
             sum(entry)::integer as quantity,
             case when sum(entry) > 0 then arg_max(event, entry) else arg_min(event, entry) end as event,
@@ -421,8 +426,15 @@ select
         then 'rated otherwise'
         when event_now.fault_party <> net.event.fault_party
         then 'of another fault'
-        when order_now.merchant_id <> net.merchant_id
-        then 'order of another merchant'
+        when order_now.entity_id <> net.entity_id
+        then 'order of another ' || $entity_type
+        when
+            net.cohort_date <> case net.cohort
+                when 'paid' then order_now.paid_date else order_now.fulfilled_date
+            end
+        then 'order of another date'
+        when net.counts = 'first_event' and event_now.event_date = net.event.happened_on
+        then 'another event stands for the order'
         else 'corrected'
     end as why,
     overturned.overturned_on,

@@ -275,7 +275,7 @@ def _show_evenings(story: Story, console: Console, everything: bool) -> None:
     if any(day < story.record.opened_on for day in shown):
         marks.append("in brackets: before it opened")
     if asks:
-        marks.append("minimum: how many of the other component there are, of how many asked")
+        marks.append("minimum: of the other component, and asked")
     if marks:
         console.print("  " + "; ".join(marks), style="dim")
 
@@ -326,7 +326,7 @@ def _evening_cells(story: Story, day: date) -> list[Text]:
         status = f"({status})"
     interval = "-"
     if said.projected_lower_80 is not None and said.projected_upper_80 is not None:
-        interval = f"{_percent(said.projected_lower_80)}..{_percent(said.projected_upper_80)}"
+        interval = _interval(said.projected_lower_80, said.projected_upper_80)
     percentile = "-" if said.category_percentile is None else f"{said.category_percentile:.0%}"
     return [
         Text(str(day)),
@@ -374,7 +374,7 @@ def _show_projections(story: Story, console: Console, everything: bool) -> None:
             str(each.made_on),
             str(each.came_on),
             _percent(each.projected_value),
-            f"{_percent(each.lower_80)}..{_percent(each.upper_80)}",
+            _interval(each.lower_80, each.upper_80),
             _percent(each.value),
             f"{(each.value - each.projected_value) * 100:+.2f}",
             "" if each.is_within else Text("outside", "magenta"),
@@ -501,7 +501,7 @@ def _transition(each: Transition) -> Text:
     told = Text(f"  {each.as_of_date}  ")
     told.append(each.transition.replace("_", " "), "bold")
     if each.from_status:
-        told.append(f", {each.from_status} -> {each.to_status}".replace("_", " "))
+        told.append(f" (was {each.from_status.replace('_', ' ')})")
     if each.evaluation_status is None and each.value is None:
         told.append("; not evaluated that evening")
     else:
@@ -540,6 +540,10 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, no_wrap=True, overflow="fold")
     return table
+
+
+def _interval(lower: float, upper: float) -> str:
+    return f"{lower * 100:.2f}..{upper:.2%}"
 
 
 def _percent(fraction: float | None) -> str:
