@@ -13,7 +13,10 @@ from tests import support
 from tests.dbt_project.simulated import FIRST, LAST, MIDDLE, PLATFORM, SOURCE
 from tests.histories import TIMEZONE
 
-pytestmark = pytest.mark.xdist_group("simulated")  # one worker builds the warehouse
+pytestmark = [
+    pytest.mark.xdist_group("simulated"),  # one worker builds the warehouse
+    pytest.mark.timeout(900),  # of which the first test pays for all
+]
 
 # All that is said up to an evening: every column, and of what goes on after it what was known.
 SAID = {

@@ -17,7 +17,10 @@ import pytest
 from tests import support
 from tests.dbt_project.simulated import COOLDOWN_DAYS, FIRST, LAST, MIDDLE, PLATFORM
 
-pytestmark = pytest.mark.xdist_group("simulated")  # one worker builds the warehouse
+pytestmark = [
+    pytest.mark.xdist_group("simulated"),  # one worker builds the warehouse
+    pytest.mark.timeout(900),  # of which the first test pays for all
+]
 
 EVENINGS = [FIRST + timedelta(days=offset) for offset in range((LAST - FIRST).days + 1)]
 LEVELS = {"warning": ("warning", "violation"), "violation": ("violation",)}

@@ -27,7 +27,10 @@ from redline.transform import DBT_PROJECT
 from tests import support
 from tests.dbt_project.simulated import LAST, MIDDLE, MIN_DENOMINATOR
 
-pytestmark = pytest.mark.xdist_group("simulated")  # one worker builds the warehouse
+pytestmark = [
+    pytest.mark.xdist_group("simulated"),  # one worker builds the warehouse
+    pytest.mark.timeout(900),  # of which the first test pays for all
+]
 
 TOLERANCE = 1e-9
 BASES = ("raw", "adjusted")

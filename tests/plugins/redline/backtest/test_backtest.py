@@ -23,7 +23,10 @@ from redline.settings import Home, Settings
 from tests.dbt_project.simulated import FIRST, LAST, MIDDLE, PLATFORM
 from tests.plugins.redline.backtest.made_homes import Homes
 
-pytestmark = pytest.mark.xdist_group("backtest")  # one worker builds the homes
+pytestmark = [
+    pytest.mark.xdist_group("backtest"),  # one worker builds the homes
+    pytest.mark.timeout(900),  # of which the first test pays for all
+]
 
 START = "2026-01-12"
 

@@ -16,7 +16,10 @@ from redline.backtest import question as questions
 from tests.dbt_project.simulated import COOLDOWN_DAYS, FIRST, LAST, MIDDLE
 from tests.plugins.redline.backtest.made_homes import NEW_VERSIONS_FROM, Homes, Replayed
 
-pytestmark = pytest.mark.xdist_group("backtest")  # one worker builds the homes
+pytestmark = [
+    pytest.mark.xdist_group("backtest"),  # one worker builds the homes
+    pytest.mark.timeout(900),  # of which the first test pays for all
+]
 
 START = date(2026, 1, 12)
 TABLES = (
