@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from redline import airflow_env, tasks
 from redline.settings import PROJECT, read_settings
 
-LOCKS = ["requirements.txt", "requirements-dev.txt"]
+LOCKS = ["requirements.txt", "requirements-api.txt", "requirements-dev.txt"]
 AIRFLOW_SERVICES = ["api-server", "dag-processor", "scheduler", "triggerer"]
 LASTING_SERVICES = ["postgres", *AIRFLOW_SERVICES]
 
@@ -253,9 +253,11 @@ def test_built_packages_are_locked_for_linux_and_macos(lock: str, package: str) 
 
 def test_every_direct_dependency_is_in_the_lock_and_allowed_by_it() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     wanted = {
         "requirements.txt": project["dependencies"],
-        "requirements-dev.txt": project["dependencies"] + project["optional-dependencies"]["dev"],
+        "requirements-api.txt": project["dependencies"] + extras["api"],
+        "requirements-dev.txt": project["dependencies"] + extras["api"] + extras["dev"],
     }
 
     for lock, texts in wanted.items():
@@ -275,10 +277,10 @@ def test_the_lock_brings_the_drivers_of_the_composed_database() -> None:
     assert {"asyncpg", "psycopg2-binary"} <= names
 
 
-def test_both_locks_agree() -> None:
-    run, develop = (_entries(lock) for lock in LOCKS)
+def test_the_locks_agree() -> None:
+    run, api, develop = (_entries(lock) for lock in LOCKS)
 
-    assert {*run} <= {*develop}
+    assert {*run} <= {*api} <= {*develop}
 
 
 # --- the licence --------------------------------------------------------------------------------
