@@ -16,7 +16,7 @@ Nothing has been published; yesterday's marts and alerts stand.
 | task | usual cause | what to do |
 |---|---|---|
 | `plan` | a date, the time zone, the connection, a policy pack | correct it, trigger again |
-| `extract_*` | a file is missing, cut short, of another header | have it delivered, clear it |
+| `extract` | a file is missing, cut short, of another header | have it delivered, clear it |
 | `validate_intake` | too many bad rows | open the Data Docs, mend the source, clear the run |
 | `transform` | a dbt model or test | read the log, fix it, clear the task |
 | `validate_publication` | the marts do not add up | open the Data Docs; do not publish by hand |
@@ -41,7 +41,6 @@ from airflow.sdk import (
     task,
 )
 
-from redline import contract
 from redline.settings import read_settings
 from redline.tasks import (
     MARTS,
@@ -102,14 +101,12 @@ def merchant_risk_daily() -> None:
             noted["run_id"] = made.run_id
             return made.run_id
 
-    def extract(entity: str, planned: str) -> Report:
-        from redline.landing import land
+    # One task for all entities: a database is read in one snapshot.
+    @task
+    def extract(planned: str) -> Report:
+        from redline.landing import extract
 
-        return perform(
-            f"extract {entity}",
-            lambda plan, settings: land(plan, settings, entity),
-            planned,
-        )
+        return perform("extract", extract, planned)
 
     @task(pool=WRITER_POOL)
     def validate_intake(planned: str) -> Report:
@@ -147,12 +144,8 @@ def merchant_risk_daily() -> None:
         return report
 
     run = plan()
-    extracts = [
-        task(task_id=f"extract_{entity.name}")(extract)(entity.name, run)
-        for entity in contract.ENTITIES
-    ]
     chain(
-        extracts,
+        extract(run),
         validate_intake(run),
         transform(run),
         validate_publication(run),

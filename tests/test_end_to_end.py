@@ -490,7 +490,7 @@ def test_a_damaged_file_fails_make_run_visibly(base: Shop, airflow: Path, tmp_pa
     cut_short(path)
     before = shop.visible()
     line = error_line(shop.make_run("--start", str(NEXT), "--end", str(NEXT), airflow=airflow))
-    assert "extract complaints failed: " in line and str(path) in line
+    assert "extract failed: complaints: " in line and str(path) in line
     assert shop.dag_states() == ["failed"]
     assert shop.visible() == before
     assert found_raw(shop.home) == []

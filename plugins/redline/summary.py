@@ -280,6 +280,17 @@ def waiting(home: Home, plans: list[Plan]) -> dict[str, int]:
     return counts
 
 
+def new_columns(home: Home, plans: list[Plan]) -> list[str]:
+    """Columns that the runs were the first to drop, as `entity.column`."""
+    reports = (
+        json.loads(path.read_text())
+        for plan in plans
+        for path in sorted(plan.folder(home).glob("land_*.json"))
+    )
+    found = [f"{each['entity']}.{name}" for each in reports for name in each["new_columns"]]
+    return list(dict.fromkeys(found))
+
+
 def show(settings: Settings, outcome: Outcome, console: Console) -> None:
     """Print the summary of the runs that an outcome is of."""
     home = settings.home
@@ -389,6 +400,14 @@ def _show_counts(
     if orphans:
         told = ", ".join(f"{entity} {rows:,}" for entity, rows in orphans.items())
         console.print(f"Events waiting for their order: {told}.", soft_wrap=True)
+    columns = new_columns(home, plans)
+    if columns:
+        told = ", ".join(columns)
+        console.print(
+            f"New columns, unknown to the contract and dropped: {told}.",
+            soft_wrap=True,
+            markup=False,
+        )
     for gate, warning in warnings:
         console.print(f"Warning of the {gate} gate: {warning}", soft_wrap=True, markup=False)
 

@@ -75,10 +75,6 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
 
         return stage
 
-    def land(plan: Any, settings: Any, entity: str) -> dict[str, Any]:
-        made._call(f"extract_{entity}", plan)
-        return {"rows_landed": 1}
-
     def publish(plan: Any, settings: Any) -> dict[str, Any]:
         from redline import restating
 
@@ -101,7 +97,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
         return []
 
     stand_ins: dict[str, dict[str, Any]] = {
-        "landing": {"land": land},
+        "landing": {"extract": simple("extract")},
         "validation": {
             "validate_intake": simple("validate_intake"),
             "validate_publication": simple("validate_publication"),

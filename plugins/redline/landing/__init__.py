@@ -1,6 +1,6 @@
 """Landing: what a source delivers becomes immutable Parquet partitions, or quarantine.
 
-`land` takes one entity of one run. Clean rows lie in
+`extract` takes all entities of one run, `land` one of them. Clean rows lie in
 `landing/<platform>/<entity>/report_date=D/source_date=S.parquet`, refused rows under the same
 names in `quarantine/`. Personal values are pseudonyms in both.
 """
@@ -8,17 +8,20 @@ names in `quarantine/`. Personal values are pseudonyms in both.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from redline import contract
-from redline.errors import SettingError, StorageError, is_lasting
+from redline import contract, progress
+from redline.errors import BusyError, RedlineError, SettingError, StorageError, is_lasting
 from redline.landing.batches import read_chunks
 from redline.landing.door import admit, evening
+from redline.landing.drift import Overheard, note_dropped
 from redline.landing.engine import workbench
 from redline.landing.late import Late, find_differences
 from redline.landing.partitions import (
@@ -36,27 +39,76 @@ from redline.landing.scope import Scope, scope_of
 from redline.landing.writer import Delivery, write_aside
 from redline.plan import Plan
 from redline.settings import Settings
-from redline.sources import Source, open_source
+from redline.sources import Snapshots, Source, open_source
 
-__all__ = ["land", "quarantine_summary"]
+__all__ = ["extract", "land", "quarantine_summary"]
+
+log = logging.getLogger("redline")
 
 
-def land(plan: Plan, settings: Settings, entity_name: str) -> dict[str, Any]:
+def extract(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Land all entities, from one consistent snapshot where the source can hold one.
+
+    An entity that fails does not keep the others from landing: whoever mends it sees all that is
+    wrong at once.
+
+    Returns:
+        `entities`: the report of each, as `land` returns it.
+
+    Raises:
+        RedlineError: the first failure that waiting does not mend, else the first; with the names
+            of the other entities that failed.
+    """
+    source = open_source(plan.source)
+    reports: list[dict[str, Any]] = []
+    failures: dict[str, RedlineError] = {}
+    with source.snapshot() if isinstance(source, Snapshots) else nullcontext():
+        for entity in contract.ENTITIES:
+            progress.note(f"extract {entity.name}", "started")
+            try:
+                reports.append(land(plan, settings, entity.name, source))
+            except RedlineError as error:
+                log.error("extract %s failed: %s", entity.name, error)
+                failures[entity.name] = error
+    if failures:
+        raise _first(failures)
+    return {"entities": reports}
+
+
+def _first(failures: dict[str, RedlineError]) -> RedlineError:
+    """One failure for all: one that a retry cannot mend goes before those that it may."""
+    name = next(
+        (n for n, e in failures.items() if not isinstance(e, BusyError | StorageError)),
+        next(iter(failures)),
+    )
+    error = failures[name]
+    others = ", ".join(other for other in failures if other != name)
+    todo = f"{error.todo} ({others} failed too: see the log)" if others else error.todo
+    return type(error)(f"{name}: {error.what}", error.where, todo)
+
+
+def land(
+    plan: Plan, settings: Settings, entity_name: str, source: Source | None = None
+) -> dict[str, Any]:
     """Land one entity: the plan's open dates whole, closed ones by their differences.
+
+    Args:
+        source: the plan's source where it is open already.
 
     Returns:
         Counts: `entity`, `rows_read`, `rows_landed`, `rows_quarantined`, `rows_collapsed` (summed
         over the files written, so read = landed + quarantined + collapsed), of these `late_rows`
         landed from closed dates; `rows_unchanged` and `rows_missing` of closed dates that were
-        examined; `quarantined_by_reason`; `dates`, the number of open dates landed. The same is
-        in `land_<entity>.json` in the run's folder.
+        examined; `quarantined_by_reason`; `dates`, the number of open dates landed; `new_columns`,
+        those outside the contract that were dropped for the first time. The same is in
+        `land_<entity>.json` in the run's folder.
 
     Raises:
         SourceError: a file or batch is missing, truncated or has the wrong header.
         SettingError: the home may not be written, or its pseudonym key cannot be used.
         StorageError: the storage of the home or of the source failed.
     """
-    source = open_source(plan.source)
+    source = source or open_source(plan.source)
     folder = settings.home.landing / plan.platform / entity_name
     refused_folder = settings.home.quarantine / plan.platform / entity_name
     try:
@@ -100,8 +152,9 @@ def _land(
     entity = contract.entity(entity_name)
     scope = scope_of(plan)
     folder, refused_folder = aside.parent, refused_aside.parent
-    deliveries = _deliver_open_dates(con, source, settings, entity, key, scope)
-    late = find_differences(con, source, plan, settings, entity, key, scope)
+    heard = Overheard(source)
+    deliveries = _deliver_open_dates(con, heard, settings, entity, key, scope)
+    late = find_differences(con, heard, plan, settings, entity, key, scope)
     differing = con.execute(f"SELECT DISTINCT source_date FROM {late.table}").fetchall()
     deliveries += [
         Delivery(scope.first_open, day, late.table, None, 0, late.fingerprints[day])
@@ -123,7 +176,10 @@ def _land(
             write_manifest(aside, plan, entity, day, fresh)
     swap_in(refused_folder, refused_aside, files)
     swap_in(folder, aside, files)  # the last: from here on the manifests tell of the new files
-    return _report(entity_name, scope, [file for _, file in written], late)
+    return {
+        **_report(entity_name, scope, [file for _, file in written], late),
+        "new_columns": note_dropped(folder, heard.dropped, scope),
+    }
 
 
 def _deliver_open_dates(

@@ -10,9 +10,10 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
@@ -23,6 +24,9 @@ from redline.errors import SourceError
 # A platform names folders and rows. `all` and `*` are the words for every platform.
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _EVERY_PLATFORM = "all"
+
+# In the metadata of a batch's schema: the names of columns that its source dropped, as JSON.
+DROPPED = b"redline.dropped"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Source(Protocol):
     `read` yields batches of one entity over an inclusive range of business dates. A batch has the
     contract's columns, as text or typed (timestamps in UTC), absent nullable ones left out, and
     two more: `report_date` (date32, the business date the record was delivered for) and
-    `source_file` (text, what a person would open to see the row). Rows need no order.
+    `source_file` (text, what a person would open to see the row). Rows need no order. Columns that
+    the contract does not know are dropped, here or at the door; the schema's metadata may name them
+    (`DROPPED`), so that they are reported.
     A date without rows is an answer; a date that cannot be answered raises SourceError.
     """
 
@@ -67,6 +73,15 @@ class Source(Protocol):
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:
         """What changes when the date's records change, cheap to ask; None if that is unknown."""
+        ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """A source whose records change while it is read, and that can hold still meanwhile."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Within it, everything that is read belongs to one moment."""
         ...
 
 

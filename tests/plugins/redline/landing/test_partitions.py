@@ -63,8 +63,10 @@ def test_extracting_an_open_date_again_replaces_its_rows_and_refusals_whole(shop
     shop.land("orders", run_id="run-2")
     assert [each["order_id"] for each in shop.landed("orders")] == ["o3"]
     assert shop.refused("orders") == []
-    assert sorted(path.name for path in shop.partition("orders").parent.iterdir()) == [
-        f"report_date={DAY}"
+    folder = shop.partition("orders").parent
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "dropped_columns.json",
+        f"report_date={DAY}",
     ]
 
 
