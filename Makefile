@@ -22,6 +22,8 @@ override ORDERS := $(value ORDERS)
 override MERCHANTS := $(value MERCHANTS)
 override DAYS := $(value DAYS)
 export ORDERS MERCHANTS DAYS
+override KILLS := $(value KILLS)
+export KILLS
 override RECORD := $(value RECORD)
 override ALL := $(value ALL)
 export RECORD ALL
@@ -71,6 +73,10 @@ bench: $(VENV)/.installed-dev ## time the transform, look for incidents [ORDERS=
 .PHONY: calibrate
 calibrate: $(VENV)/.installed-dev ## are projections right as often as they say, on 200 marketplaces
 	@$(BIN)/python -m benchmarks.calibration
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## kill extraction at random moments, over and over [KILLS=n]
+	@PYTHONPATH="$$PYTHONPATH:." $(BIN)/python -m tests.plugins.redline.landing.killing $${KILLS:-100}
 
 # --- what a developer runs ---------------------------------------------------------------------
 
