@@ -29,7 +29,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import incidents
+from benchmarks import incidents, intake
 from benchmarks.make_data import FIRST_DATE, PLATFORM, TIMEZONE, Size
 from benchmarks.stage import PRODUCT
 from redline.plan import ONE_DAY, Plan
@@ -127,6 +127,12 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="redline-bench-", dir=options.scratch))
     try:
         results = measure_all(console, scratch, size, options.stages, growth=options.history_growth)
+        if options.intake:
+            with console.status("intake"):
+                bench = Bench(Home(scratch / "home"), size)
+                results["intake"] = intake.measure_all(
+                    bench.measure, scratch / "intake", options.intake
+                )
         if options.incidents:
             with console.status("incidents"):
                 results["incidents"] = incidents.detect(
@@ -144,6 +150,8 @@ def main() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2, default=asdict))
     show(console, results)
+    if "intake" in results:
+        intake.show(console, results["intake"])
     if "incidents" in results:
         incidents.show(console, results["incidents"])
     console.print(f"\nAll numbers, per model as well: {path}", soft_wrap=True)
@@ -344,6 +352,11 @@ def _options() -> argparse.Namespace:
         help="also time a day on top of a tenth of the history, at as many orders a day",
     )
     parser.add_argument(
+        "--intake",
+        type=int,
+        help="how many rows to land from each kind of source (default: the orders); 0: none",
+    )
+    parser.add_argument(
         "--incidents",
         type=int,
         default=incidents.MARKETPLACES,
@@ -353,6 +366,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep the scratch home")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     options = parser.parse_args()
+    if options.intake is None:
+        options.intake = options.orders
     if options.orders < options.days:
         parser.error("at least one order a day")
     return options

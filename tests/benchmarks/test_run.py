@@ -54,6 +54,9 @@ def test_the_product_makes_the_same_ledger_and_rates_as_the_script_by_hand(tmp_p
         assert compared["ledger_rows"] > 4_000
         assert compared["rates_rows"] > 500
         assert results[run]["product"]["transform"]["peak_bytes"] > 10_000_000
+    for form in ("parquet", "csv"):
+        landed = results["intake"][form]["land"]
+        assert landed["returned"]["rows_landed"] == 4_000 and landed["peak_bytes"] > 10_000_000
     assert results["day"]["compared"]["ledger_rows"] > results["history"]["compared"]["ledger_rows"]
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 

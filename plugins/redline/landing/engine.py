@@ -14,14 +14,17 @@ import duckdb
 
 Statement = tuple[str, dict[str, Any]]
 
-_MEMORY_SHARE = 0.5  # of the machine: dbt, Airflow and a second entity's landing need the rest
+# What a backfill holds at a time; the rest of it spills. Intake as a whole stays below 2 GB.
+_MEMORY = 900 * 2**20
+_MEMORY_SHARE = 0.5  # of a small machine: Airflow needs the rest
 _WRITERS = min(4, os.cpu_count() or 1)
 
 
 @contextmanager
 def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB; what does not fit spills to `spill`, which is removed afterwards."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _MEMORY_SHARE
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = min(_MEMORY, machine * _MEMORY_SHARE)
     con = duckdb.connect(":memory:")
     try:
         con.execute("SET TimeZone = 'UTC'")
