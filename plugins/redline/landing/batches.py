@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import duckdb
@@ -13,7 +14,7 @@ from redline.contract import Entity
 from redline.errors import RedlineError, SourceError, StorageError, is_lasting
 from redline.sources import Source, told_names
 
-_CHUNK_ROWS = 500_000  # large enough to keep all cores busy, small enough to hold in memory
+_CHUNK_ROWS = 600_000  # batches enough for all cores, few enough to hold twice in memory
 _BESIDE = ("report_date", "source_file")
 
 
@@ -27,6 +28,19 @@ def read_chunks(source: Source, entity: Entity, start: date, end: date) -> Itera
             the source cannot be read.
         StorageError: the disk or mount that the source is on failed.
     """
+    yield from _ahead(_chunks(source, entity, start, end))
+
+
+def _ahead(chunks: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Read the next chunk while the one before is at the door."""
+    with ThreadPoolExecutor(1, "read") as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            yield chunk
+
+
+def _chunks(source: Source, entity: Entity, start: date, end: date) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in _batches(source, entity, start, end):
