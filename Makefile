@@ -81,8 +81,18 @@ soak: $(VENV)/.installed-dev ## kill extraction at random moments, over and over
 # --- what a developer runs ---------------------------------------------------------------------
 
 .PHONY: test
-test: lint dbt-check ## everything: lint, types, the dbt project, all tests
+test: lint dbt-check servers ## everything: lint, types, the dbt project, all tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+# Tests read from real databases; where one cannot be installed, its tests say that they skip.
+.PHONY: servers
+servers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  command -v mariadbd > /dev/null && ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || { \
+	    echo "Installing the databases that tests read from ..."; \
+	    apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
+	      apt-get install --yes --quiet=2 postgresql mariadb-server-core; } > /dev/null; \
+	fi
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## style and types, changing nothing

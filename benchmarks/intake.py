@@ -13,18 +13,22 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import duckdb
 from rich.console import Console
 from rich.table import Table
 
+from redline.extensions import load_extension
 from redline.landing.pseudonyms import pseudonym_sql, read_key
 from redline.plan import Plan
 from redline.settings import Home, Settings
+from tests.servers.databases import Server, postgres
 
 FIRST_DATE = date(2026, 1, 1)
 DATES = 10
 FORMATS = ("parquet", "csv")
+MOST_FROM_POSTGRES = 1_000_000
 TIMEZONE = "Asia/Shanghai"
 KEY = "benchmark"
 
@@ -95,11 +99,27 @@ def copy(folder: str, form: str, target: str, pseudonyms: str = "") -> dict[str,
     return {"rows": rows}
 
 
+def copy_postgres(address: str, target: str) -> dict[str, Any]:
+    """Copy the orders of a PostgreSQL with DuckDB alone."""
+    parts = urlsplit(address)
+    login = _login(parts.hostname, parts.port, parts.username, unquote(parts.password or ""))
+    Path(target).mkdir(parents=True)
+    with duckdb.connect() as con:
+        load_extension(con, "postgres_scanner")
+        con.execute(f"attach '{login}' as market (type postgres, read_only)")
+        rows = con.execute(
+            f"copy market.public.orders to '{target}/orders.parquet'"
+            " (format parquet, compression zstd)"
+        ).fetchall()[0][0]
+    return {"rows": rows}
+
+
 # What `benchmarks.stage` performs, each in a process of its own; arguments are text.
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "intake_files": make_files,
     "intake_land": land,
     "intake_copy": copy,
+    "intake_copy_postgres": copy_postgres,
 }
 
 
@@ -122,7 +142,34 @@ def measure_all(measure: Measure, folder: Path, rows: int) -> dict[str, Any]:
         }
         landed = results[form]["land"].returned["rows_landed"]
         assert landed == results[form]["copy"].returned["rows"], f"{landed:,} rows landed"
+    with postgres() as server:
+        address = _fill(server, market, min(rows, MOST_FROM_POSTGRES))
+        results["postgres"] = {
+            "copy": measure("intake_copy_postgres", address, folder / "copy-postgres"),
+            "land": measure("intake_land", address, folder / "home-postgres"),
+        }
+        landed = results["postgres"]["land"].returned["rows_landed"]
+        assert landed == results["postgres"]["copy"].returned["rows"], f"{landed:,} rows landed"
     return results
+
+
+def _fill(server: Server, market: Path, rows: int) -> str:
+    """Put orders of the files into a database; its address. Its password is for this run only."""
+    with duckdb.connect() as con:
+        load_extension(con, "postgres_scanner")
+        login = _login("127.0.0.1", server.port, server.user, server.password)
+        con.execute(f"attach '{login}' as market (type postgres)")
+        con.execute(
+            "create table market.public.orders as "
+            f"from read_parquet('{market}/parquet/orders/*.parquet') limit {rows}"
+        )
+        con.execute("call postgres_execute('market', 'create index on orders (updated_at)')")
+    login = f"{server.user}:{quote(server.password)}@127.0.0.1:{server.port}"
+    return f"postgres://{login}/postgres?platform=bench"
+
+
+def _login(host: str | None, port: int | None, user: str | None, password: str) -> str:
+    return f"host={host} port={port} user={user} password=''{password}'' dbname=postgres"
 
 
 TITLES = {"copy": "DuckDB's COPY", "pseudonyms": "COPY with pseudonyms", "land": "intake"}
@@ -150,7 +197,7 @@ def show(console: Console, results: dict[str, Any]) -> None:
                 f"{one.seconds / measured['copy'].seconds:.2f}",
             )
         table.add_section()
-    console.print(f"\nIntake of {results['rows']:,} rows of orders")
+    console.print(f"\nIntake of {results['rows']:,} rows of orders (PostgreSQL: at most 1,000,000)")
     console.print(table)
 
 

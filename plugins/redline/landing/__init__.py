@@ -45,6 +45,10 @@ __all__ = ["extract", "land", "quarantine_summary"]
 
 log = logging.getLogger("redline")
 
+# Lines before their orders: where a source cannot hold still, an order that moves on meanwhile to a
+# later date leaves lines behind that wait for it, and is not landed without them.
+_READ = sorted(contract.ENTITIES, key=lambda entity: entity.name != "order_items")
+
 
 def extract(plan: Plan, settings: Settings) -> dict[str, Any]:
     """Land all entities, from one consistent snapshot where the source can hold one.
@@ -63,7 +67,7 @@ def extract(plan: Plan, settings: Settings) -> dict[str, Any]:
     reports: list[dict[str, Any]] = []
     failures: dict[str, RedlineError] = {}
     with source.snapshot() if isinstance(source, Snapshots) else nullcontext():
-        for entity in contract.ENTITIES:
+        for entity in _READ:
             progress.note(f"extract {entity.name}", "started")
             try:
                 reports.append(land(plan, settings, entity.name, source))

@@ -11,7 +11,7 @@ import importlib.util
 import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -38,12 +38,14 @@ class Address:
         path: the absolute path of a folder, or empty.
         options: the query, one value each.
         platform: the name under which its records are kept.
+        text: the whole address; it may hold a password.
     """
 
     scheme: str
     path: str
     options: dict[str, str]
     platform: str
+    text: str = field(default="", repr=False)
 
 
 class Source(Protocol):
@@ -98,10 +100,10 @@ def parse_address(text: str) -> Address:
         raise SourceError(
             f"'{text}' names no source",
             "SOURCE or AIRFLOW_CONN_MARKETPLACE",
-            "use simulator://, files:///dir or olist:///dir",
+            "use simulator://, files:///dir, postgres://, mysql:// or olist:///dir",
         )
     options = dict(parse_qsl(parts.query))
-    path = unquote(parts.netloc + parts.path)
+    path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
     platform = options.pop("platform", parts.scheme)
     if not is_platform_name(platform):
         raise SourceError(
@@ -109,7 +111,7 @@ def parse_address(text: str) -> Address:
             f"the platform of {parts.scheme}://",
             "use small letters, digits, - and _, beginning with a letter or digit, and not 'all'",
         )
-    return Address(parts.scheme, path, options, platform)
+    return Address(parts.scheme, path, options, platform, text)
 
 
 def is_platform_name(text: str) -> bool:

@@ -221,7 +221,7 @@ def select(
             continue
         used.add(origin.column)
         _refuse_type(mapping, wanted, column, origin, kind, where)
-        expressions[column.name] = _expression(column, origin, kind, mapping.timezone)
+        expressions[column.name] = expression(column, origin, kind, mapping.timezone)
     dropped = tuple(name for name in found if name not in used)
     return Selection(expressions, dropped, tuple(absent))
 
@@ -269,7 +269,13 @@ def _refuse_type(
         )
 
 
-def _expression(column: Column, origin: MappedColumn, kind: str, timezone: str) -> str:
+def expression(column: Column, origin: MappedColumn, kind: str, timezone: str) -> str:
+    """SQL for a column of the contract over theirs; what has no meaning stays for the door.
+
+    Args:
+        kind: the DuckDB type of their column.
+        timezone: of times without an offset.
+    """
     name = _quoted(origin.column or "")
     upper = kind.upper()
     if origin.epoch is not None:

@@ -37,7 +37,7 @@ def main(folder: Path, kills: int, entities: Sequence[str]) -> dict[str, Any]:
     """Kill that many runs, each from the same beginning."""
     chance = random.Random(kills)
     if entities:
-        contract.ENTITIES = tuple(map(contract.entity, entities))
+        landing._READ = list(map(contract.entity, entities))
     market, begun = folder / "market", folder / "begun"
     for day in (CLOSED, FIRST, FIRST + timedelta(1), LAST):
         deliver(market, day)
@@ -98,7 +98,7 @@ def run(market: Path, home: Path, wanted: Plan, kill_after: float | None = None)
 
 def deliver(market: Path, day: date, *, changed: bool = False) -> None:
     """Lay a day's files: clean rows, refused ones, copies; with `changed` some of them differ."""
-    for entity in contract.ENTITIES:
+    for entity in landing._READ:
         rows = [_row(entity.name, f"{entity.name}-{day:%d}-{i}", i, day) for i in range(ROWS)]
         if changed:
             rows = [*rows[1:], _row(entity.name, f"{entity.name}-{day:%d}-late", 3, day)]

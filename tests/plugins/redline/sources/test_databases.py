@@ -1,0 +1,476 @@
+"""Databases as sources, on a real PostgreSQL and a real MariaDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import duckdb
+import psycopg2
+import pytest
+
+from redline import landing
+from redline.contract import entity
+from redline.errors import RedlineError, SourceError, StorageError
+from redline.extensions import load_extension
+from redline.plan import Plan
+from redline.settings import Home, Settings
+from redline.sources import DROPPED, open_source
+from tests.servers.databases import Server, has_mariadb, mariadb, postgres
+
+pytestmark = pytest.mark.xdist_group("databases")
+
+DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
+
+# The same shop under its own names: local times without a zone, codes of its own.
+MAPPING = """\
+timezone: Asia/Shanghai
+entities:
+  orders:
+    table: {orders}
+    columns:
+      order_id: id
+      merchant_id: shop
+      buyer_id: customer
+      amount: total
+      currency: {{value: CNY}}
+      status: {{column: state, codes: {{"1": active, "0": deleted}}}}
+      updated_at: changed
+  order_items:
+    select: SELECT order_ref, no, sku, n, price FROM {lines} WHERE price >= 0;
+    columns: {{order_id: order_ref, line_no: no, product_id: sku, quantity: n, unit_price: price}}
+"""
+
+
+@dataclass(frozen=True)
+class Market:
+    """An empty database of its own.
+
+    Attributes:
+        scheme: of its source.
+        server: where it is.
+        name: of the database.
+        folder: for mappings and homes.
+    """
+
+    scheme: str
+    server: Server
+    name: str
+    folder: Path
+
+    def run(self, *statements: str) -> None:
+        """Execute statements of the database's own."""
+        run(self.scheme, self.server, self.name, *statements)
+
+    def address(self, **options: object) -> str:
+        login = f"{self.server.user}:{quote(self.server.password)}"
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return f"{self.scheme}://{login}@127.0.0.1:{self.server.port}/{self.name}?{query}"
+
+    def mapped(self, text: str | None = None, **options: object) -> str:
+        """An address with a mapping."""
+        path = self.folder / "mapping.yml"
+        path.write_text(text or MAPPING.format(orders="sold", lines="sold_lines"))
+        return self.address(mapping=path, **options)
+
+    def rows(self, address: str, name: str, start: date, end: date) -> list[dict[str, Any]]:
+        batches = open_source(address).read(entity(name), start, end)
+        return [row for batch in batches for row in batch.to_pylist()]
+
+    def extract(self, address: str, start: date, end: date, **changes: Any) -> Home:
+        """Land orders and their lines as a run does."""
+        home = Home(self.folder / "home")
+        settings = Settings(home, "Asia/Shanghai", (), 180, 7, "a key for tests")
+        through = changes.get("published_through")
+        plan = Plan(f"run-{end}", self.scheme, address, start, end, through, None, start, end)
+        source = open_source(address)
+        with source.snapshot():  # type: ignore[attr-defined]
+            for name in ("orders", "order_items"):
+                landing.land(plan, settings, name, source)
+        return home
+
+    def landed(self, name: str) -> list[tuple[Any, ...]]:
+        """Report date, source date and key of what was landed."""
+        path = self.folder / "home/landing" / self.scheme / name / "*/*.parquet"
+        with duckdb.connect() as con:
+            return con.execute(
+                f"select report_date, source_date, order_id from read_parquet('{path}', "
+                "hive_types = {report_date: date}) order by all"
+            ).fetchall()
+
+
+def run(scheme: str, server: Server, database: str, *statements: str) -> None:
+    """Execute statements, each a transaction of its own."""
+    if scheme == "postgres":
+        with connected(server, database) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        return
+    with duckdb.connect() as con:  # there is no other client of MySQL among our packages
+        load_extension(con, "mysql_scanner")
+        login = f"host '127.0.0.1', port {server.port}, user '{server.user}'"
+        secret = f"{login}, password '{server.password}', database '{database}'"
+        con.execute(f"create secret db (type mysql, {secret})")
+        con.execute("attach '' as db (type mysql, secret db)")
+        for statement in statements:
+            con.execute(f"call mysql_execute('db', $${statement}$$)")
+
+
+@contextmanager
+def connected(server: Server, database: str, *, autocommit: bool = True) -> Iterator[Any]:
+    """A client of PostgreSQL."""
+    login = {"host": "127.0.0.1", "port": server.port, "dbname": database}
+    connection = psycopg2.connect(**login, user=server.user, password=server.password)
+    connection.autocommit = autocommit
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[str], Server]]:
+    """The servers, each started when it is first asked for."""
+    running: dict[str, tuple[Any, Server]] = {}
+
+    def server(scheme: str) -> Server:
+        if scheme not in running:
+            context = postgres() if scheme == "postgres" else mariadb()
+            running[scheme] = context, context.__enter__()
+        return running[scheme][1]
+
+    yield server
+    for context, _ in running.values():
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def made(
+    servers: Callable[[str], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Market]:
+    monkeypatch.setenv("REDLINE_TIMEZONE", "Asia/Shanghai")
+
+    def make(scheme: str) -> Market:
+        if scheme == "mysql" and not has_mariadb():
+            pytest.skip("MariaDB is not installed: apt-get install mariadb-server-core")
+        server, name = servers(scheme), f"market_{uuid4().hex[:8]}"
+        run(
+            scheme,
+            server,
+            "postgres" if scheme == "postgres" else "mysql",
+            f"create database {name}",
+        )
+        return Market(scheme, server, name, tmp_path)
+
+    return make
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def market(request: pytest.FixtureRequest, made: Callable[[str], Market]) -> Market:
+    """A market in each kind of database."""
+    return made(request.param)
+
+
+@pytest.fixture
+def pg(made: Callable[[str], Market]) -> Market:
+    return made("postgres")
+
+
+def sell(market: Market) -> None:
+    """Five orders that changed around the two dates, local times without a zone."""
+    time = "timestamp" if market.scheme == "postgres" else "datetime"
+    market.run(
+        "create table sold (id int primary key, shop varchar(9), customer varchar(9), "
+        f"total decimal(9, 2), state smallint, changed {time}, tip int)",
+        "create table sold_lines "
+        "(order_ref int, no int, sku varchar(9), n int, price decimal(9, 2))",
+        "insert into sold values (1, 'm1', 'b1', 10, 1, '2026-02-28 23:59:59', 1), "
+        "(2, 'm1', 'b2', 20.5, 1, '2026-03-01 00:00:00', 1), "
+        "(3, 'm2', 'b3', 30, 0, '2026-03-01 23:59:59', 1), "
+        "(4, 'm2', 'b3', 40, 1, '2026-03-02 00:00:00', 1), (5, 'm2', 'b3', 50, 1, null, 1)",
+        "insert into sold_lines select id, 1, 'p1', 2, 5 from sold",
+        "insert into sold_lines values (2, 2, 'p2', 1, -1)",
+    )
+
+
+def test_a_days_changes_come_by_the_business_date_of_their_change(market: Market) -> None:
+    sell(market)
+    address = market.mapped()
+
+    orders = market.rows(address, "orders", DAY, NEXT)
+    lines = market.rows(address, "order_items", DAY, DAY)
+
+    assert {(row["order_id"], row["report_date"]) for row in orders} == {
+        ("2", DAY),
+        ("3", DAY),
+        ("4", NEXT),
+        ("5", NEXT),  # of no date at all: it comes with the last one, to be refused
+    }
+    second = next(row for row in orders if row["order_id"] == "2")
+    assert second["updated_at"] == datetime(2026, 2, 28, 16)  # midnight in Shanghai, in UTC
+    assert (second["currency"], second["status"]) == ("CNY", "active")
+    assert next(row for row in orders if row["order_id"] == "3")["status"] == "deleted"
+    assert second["source_file"] == "sold"
+    # The line that the user's own SELECT leaves out stays out.
+    assert {(row["order_id"], row["line_no"]) for row in lines} == {("2", 1), ("3", 1), ("5", 1)}
+
+
+def test_a_row_without_its_time_is_refused_and_the_others_land(market: Market) -> None:
+    sell(market)
+
+    home = market.extract(market.mapped(), DAY, NEXT)
+
+    assert [key for *_, key in market.landed("orders")] == ["2", "3", "4"]
+    (refused,) = home.quarantine.glob(f"{market.scheme}/orders/*/*.parquet")
+    with duckdb.connect() as con:
+        rows = con.execute(f"select row_key, reason from '{refused}'").fetchall()
+    assert rows == [("5", "missing:updated_at")]
+
+
+def test_everything_read_within_a_snapshot_is_of_one_moment(pg: Market) -> None:
+    sell(pg)
+    source = open_source(pg.mapped())
+
+    def keys(name: str) -> set[str]:
+        batches = source.read(entity(name), DAY, NEXT)
+        return {str(row["order_id"]) for batch in batches for row in batch.to_pylist()}
+
+    with source.snapshot():  # type: ignore[attr-defined]
+        orders = keys("orders")
+        pg.run("delete from sold_lines", "update sold set changed = '2026-04-01 00:00:00'")
+        assert keys("order_items") == orders == {"2", "3", "4", "5"}
+        assert keys("orders") == orders
+    assert keys("orders") == keys("order_items") == set()
+
+
+def test_a_change_that_was_committed_late_lands_under_the_next_date(pg: Market) -> None:
+    sell(pg)
+    address = pg.mapped(overlap_days=99999)
+    with connected(pg.server, pg.name, autocommit=False) as writer:
+        writer.cursor().execute(
+            "insert into sold values (6, 'm1', 'b6', 6, 1, '2026-03-01 23:59:58', 1);"
+            "insert into sold_lines values (6, 1, 'p1', 1, 6);"
+            "update sold set changed = '2026-03-02 09:00:00' where id = 2"
+        )
+        pg.extract(address, DAY, DAY)
+        before = pg.landed("orders")
+        writer.commit()
+
+    pg.extract(address, NEXT, NEXT, published_through=DAY)
+
+    assert before == [(DAY, DAY, "2"), (DAY, DAY, "3")]
+    # The late order comes with its own date; order 2 has only moved on to the next.
+    assert pg.landed("orders") == [
+        *before,
+        (NEXT, DAY, "6"),
+        (NEXT, NEXT, "2"),
+        (NEXT, NEXT, "4"),
+    ]
+    assert (NEXT, DAY, "6") in pg.landed("order_items")
+
+
+def test_older_dates_are_not_asked_for_again(pg: Market) -> None:
+    sell(pg)
+    near, far = open_source(pg.mapped(overlap_days=99999)), open_source(pg.mapped())
+
+    assert near.fingerprint(entity("orders"), DAY) is not None
+    assert far.fingerprint(entity("orders"), DAY) is None
+
+
+def test_the_span_is_from_the_oldest_change_to_yesterday(market: Market) -> None:
+    sell(market)
+
+    span = open_source(market.mapped()).span()
+
+    assert span is not None
+    assert span[0] == date(2026, 2, 28) < span[1] < datetime.now().astimezone().date()
+
+
+def test_columns_that_nobody_asked_for_are_told(market: Market) -> None:
+    sell(market)
+
+    (batch, *_) = open_source(market.mapped()).read(entity("orders"), DAY, NEXT)
+
+    assert batch.schema.metadata[DROPPED] == b'["tip"]'
+
+
+def test_what_the_contract_leaves_open_may_be_absent(market: Market) -> None:
+    for address in (market.address(), market.mapped()):
+        assert market.rows(address, "buyers", DAY, NEXT) == []
+        assert open_source(address).fingerprint(entity("appeals"), NEXT) is None
+
+
+AWKWARD = """\
+create type state as enum ('active', 'deleted');
+create table orders (order_id uuid, merchant_id text, buyer_id jsonb, amount numeric,
+    currency char(3), paid_at timestamptz, shipped_at date, cancel_reason text, status state,
+    updated_at timestamptz);
+insert into orders values
+    ('00000000-0000-0000-0000-000000000001', '商家 😀', '{"id": 1}', 10.005, 'CNY',
+     '2026-03-01 10:00+08', '2026-03-01', E'line\\nbreak', 'active', '2026-03-01 12:00+08'),
+    ('00000000-0000-0000-0000-000000000002', 'm', '{}', 'NaN', 'CNY', null, null, null,
+     'active', '2026-03-01 12:00+08'),
+    ('00000000-0000-0000-0000-000000000003', 'm', '{}', 1, 'CNY', 'infinity', null, null,
+     'active', '2026-03-01 12:00+08'),
+    ('00000000-0000-0000-0000-000000000004', 'm', '{}', 1, 'CNY', '0001-01-01', null, null,
+     'active', '2026-03-01 12:00+08'),
+    ('00000000-0000-0000-0000-000000000005', 'm', '{}', 1, 'CNY', null, null, null,
+     'active', 'infinity'),
+    ('00000000-0000-0000-0000-000000000006', 'm', '{}', 1, 'CNY', null, null, null,
+     'active', '-infinity');
+create table order_items (order_id uuid, line_no int, product_id text, quantity int,
+    unit_price numeric(38, 10));
+"""
+
+
+def test_awkward_values_land_or_are_refused_with_their_reason(pg: Market) -> None:
+    pg.run(*AWKWARD.split(";\n")[:-1])
+
+    home = pg.extract(pg.address(), DAY, DAY)
+
+    with duckdb.connect() as con:
+        landed = con.execute(
+            "select order_id[-1], merchant_id, amount, shipped_at, cancel_reason from "
+            f"read_parquet('{home.landing}/postgres/orders/*/*.parquet')"
+        ).fetchall()
+        refused = con.execute(
+            "select row_key[-1], reason from "
+            f"read_parquet('{home.quarantine}/postgres/orders/*/*.parquet') order by 1"
+        ).fetchall()
+    assert [(key, name, reason) for key, name, _, _, reason in landed] == [
+        ("1", "商家 😀", "line\nbreak")
+    ]
+    assert landed[0][3] == datetime(2026, 3, 1)
+    assert refused == [
+        ("2", "not_a_number:amount"),
+        ("3", "not_a_timestamp:paid_at"),
+        ("4", "not_a_timestamp:paid_at"),
+        ("5", "not_a_timestamp:updated_at"),
+        ("6", "not_a_timestamp:updated_at"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("alter table sold drop column customer", "expects the column 'customer'"),
+        ("alter table sold alter total type boolean using true", "expects money; found BOOLEAN"),
+        ("alter table sold alter changed type text", "expects a timestamp; found VARCHAR"),
+        ("drop table sold", 'relation "sold" does not exist'),
+        ("alter table sold_lines drop column sku", 'column "sku" does not exist'),
+    ],
+)
+def test_drift_stops_the_entity_and_names_the_line_of_the_mapping(
+    pg: Market, change: str, said: str
+) -> None:
+    sell(pg)
+    pg.run(change)
+    address = pg.mapped()
+    name = "order_items" if "lines" in change else "orders"
+
+    with pytest.raises(SourceError) as refused:
+        pg.rows(address, name, DAY, DAY)
+
+    line = str(refused.value)
+    assert said in line and f"{pg.folder / 'mapping.yml'}, line " in line and "\n" not in line
+
+
+def test_what_cannot_be_reached_or_refuses_us_is_told_in_one_line(
+    pg: Market, market: Market
+) -> None:
+    sell(pg)
+    run(
+        "postgres",
+        pg.server,
+        pg.name,
+        "drop role if exists peeper",
+        "create role peeper login password 'peep'",
+    )
+    good = market.address()
+    port = f":{market.server.port}/"
+    cases: list[tuple[str, type[RedlineError], str]] = [
+        (good.replace("s3cret%20word", "wr0ng%20word"), SourceError, "(?i)redline"),
+        (good.replace(market.name, "nowhere"), SourceError, "nowhere"),
+        (good.replace(port, ":1/"), StorageError, "cannot be reached"),
+        (good.replace("127.0.0.1", "host.invalid"), StorageError, "cannot be reached"),
+        (good, SourceError, "refunds"),
+    ]
+    if market.scheme == "postgres":
+        peeper = pg.mapped().replace("redline:s3cret%20word", "peeper:peep")
+        cases.append((peeper, SourceError, "permission denied"))
+    for address, kind, said in cases:
+        with pytest.raises(kind, match=said) as refused:
+            market.rows(address, "orders" if "peeper" in address else "refunds", DAY, DAY)
+
+        line = str(refused.value)
+        assert "\n" not in line and "3cret" not in line and "wr0ng" not in line and len(line) < 600
+
+
+def test_a_connection_that_is_lost_midway_may_be_tried_again(pg: Market) -> None:
+    pg.run(
+        "create table orders (order_id text, merchant_id text, buyer_id text, amount int, "
+        "currency text, status text, updated_at timestamptz)",
+        "insert into orders select repeat('x', 500) || i, 'm', 'b', 1, 'CNY', 'active', "
+        "'2026-03-01 12:00+08' from generate_series(1, 300000) as i",
+    )
+    batches = open_source(pg.address()).read(entity("orders"), DAY, DAY)
+    next(batches)
+    run(
+        "postgres",
+        pg.server,
+        "postgres",
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where application_name = 'redline' and pid <> pg_backend_pid()",
+    )
+
+    with pytest.raises(StorageError, match="cannot be reached"):
+        list(batches)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgres://host/", "no host, port or database"),
+        ("postgres:///shop", "no host, port or database"),
+        ("postgresql://host:99999/shop", "no host, port or database"),
+        ("mysql://host/shop?maping=/x", "unknown option 'maping'"),
+        ("mysql://host/shop?overlap_days=-1", "'-1' is not a count"),
+        ("postgres://host/shop?mapping=/nowhere.yml", "the mapping cannot be read"),
+    ],
+)
+def test_an_address_that_means_nothing_is_refused(address: str, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        open_source(address)
+
+
+def test_a_password_is_in_no_picture_of_a_source() -> None:
+    source = open_source("postgres://me:hush@host/shop")
+
+    assert "hush" not in repr(source)
+    assert source.platform == "postgres"
+
+
+def test_a_mapping_with_both_a_table_and_a_select_is_refused(pg: Market) -> None:
+    text = "entities:\n  orders:\n    table: a\n    select: SELECT 1\n"
+
+    with pytest.raises(SourceError, match=r"names a table and a select.*line 4"):
+        pg.rows(pg.mapped(text), "orders", DAY, DAY)
+
+
+def test_batches_are_bounded(pg: Market) -> None:
+    pg.run(
+        "create table orders as select i::text as order_id, 'm' as merchant_id, 'b' as buyer_id, "
+        "1 as amount, 'CNY' as currency, 'active' as status, "
+        "timestamptz '2026-03-01 12:00+08' as updated_at from generate_series(1, 250000) as i"
+    )
+
+    sizes = [b.num_rows for b in open_source(pg.address()).read(entity("orders"), DAY, DAY)]
+
+    assert sum(sizes) == 250_000
+    assert max(sizes) <= 200_000
