@@ -10,8 +10,13 @@ trigger it with `{"start_date": "2026-03-01", "end_date": "2026-03-31"}`; to rew
 from one up to the last published one, with `{"restate_from": "2026-03-01"}` (no alerts are sent for
 those). A restatement that failed must be finished before another run of its platform is planned.
 
+**Several marketplaces** (`REDLINE_MARKETPLACES` names their connections) are a group of tasks each,
+one after the other; a group begins whatever happened to the one before. `verdict` fails if one of
+them is missing, and says which, why, what it keeps and who published. To run some of them, add
+`{"marketplaces": ["douyin"]}`; groups that are left out are skipped.
+
 **When it fails** the failed task's log ends with one line: what is wrong, where, what to do.
-Nothing has been published; yesterday's marts and alerts stand.
+Nothing of that marketplace has been published; its marts and alerts of yesterday stand.
 
 | task | usual cause | what to do |
 |---|---|---|
@@ -21,6 +26,7 @@ Nothing has been published; yesterday's marts and alerts stand.
 | `transform` | a dbt model or test | read the log, fix it, clear the task |
 | `validate_publication` | the marts do not add up | open the Data Docs; do not publish by hand |
 | any, of a published run | it was cleared: closed dates must stay | trigger a new run |
+| `verdict` | a marketplace is missing | mend what it names, clear that group's failed tasks |
 | any | disk full, another run at work | retried by itself; then free the disk, clear the task |
 
 A task that was killed half-way is simply cleared: every stage writes aside and renames.
@@ -32,9 +38,12 @@ announces nothing: `publish` is then skipped.
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import (
     CronPartitionTimetable,
     Param,
+    TaskGroup,
     chain,
     dag,
     get_current_context,
@@ -47,15 +56,33 @@ from redline.tasks import (
     RETRIES,
     WRITER_POOL,
     Report,
+    fates,
     perform,
     reported,
     requested_dates,
+    skip_unless_asked_for,
     source_address,
 )
+
+TIMEZONE, MARKETPLACES = read_settings().timezone, read_settings().marketplaces
 
 
 def _date(description: str) -> Param:
     return Param(None, type=["null", "string"], format="date", description=description)
+
+
+def _choice() -> dict[str, Param]:
+    """The parameter by which a run is for some of several marketplaces."""
+    if len(MARKETPLACES) == 1:
+        return {}
+    param = Param(
+        None,
+        type=["null", "array"],
+        items={"type": "string", "enum": [*MARKETPLACES]},
+        examples=[*MARKETPLACES],
+        description="Names of connections; empty: all of REDLINE_MARKETPLACES.",
+    )
+    return {"marketplaces": param}
 
 
 @dag(
@@ -63,7 +90,7 @@ def _date(description: str) -> Param:
     doc_md=__doc__,
     schedule=CronPartitionTimetable(
         "0 2 * * *",
-        timezone=read_settings().timezone,
+        timezone=TIMEZONE,
         run_offset=-1,  # at 02:00 the date that has just ended is due, not the one that began
         key_format="%Y-%m-%d",
     ),
@@ -73,6 +100,7 @@ def _date(description: str) -> Param:
         "start_date": _date("First business date; empty: the run's own date."),
         "end_date": _date("Last business date, included; empty: the same as start_date."),
         "restate_from": _date("Rewrite closed dates from this one to the last; sends no alerts."),
+        **_choice(),
     },
     default_args={"owner": "risk-data", **RETRIES},
     tags=["redline", "risk"],
@@ -80,23 +108,27 @@ def _date(description: str) -> Param:
 def merchant_risk_daily() -> None:
     """Extract, check, transform, check again, publish."""
 
-    @task
-    def plan() -> str:
+    # Of several, each begins when the one before has ended, whatever happened to that.
+    @task(trigger_rule="all_done")
+    def plan(name: str) -> str:
         from redline import lock, planning
 
+        context = get_current_context()
+        skip_unless_asked_for(context, name)
         with reported("plan") as noted:
-            settings, context = read_settings(), get_current_context()
+            settings = read_settings()
             start, end = requested_dates(context, settings.timezone)
             restate_from = context["params"].get("restate_from")
             planning.prepare_home(settings)
             with lock.hold(settings.home, "planning"):
                 made = planning.make_plan(
                     settings,
-                    source_address(),
+                    source_address(name, beside=MARKETPLACES),
                     start,
                     end,
                     context["dag_run"].run_id,
                     planning.read_date(restate_from, "restate_from") if restate_from else None,
+                    name,
                 )
             noted["run_id"] = made.run_id
             return made.run_id
@@ -143,14 +175,36 @@ def merchant_risk_daily() -> None:
         event.add_partitions(report["as_of"][report["platform"]])
         return report
 
-    run = plan()
-    chain(
-        extract(run),
-        validate_intake(run),
-        transform(run),
-        validate_publication(run),
-        publish(run),
-    )
+    def take_in(name: str) -> tuple[Any, Any]:
+        run = plan(name)
+        stages = [extract(run), validate_intake(run), transform(run), validate_publication(run)]
+        published = publish(run)
+        chain(*stages, published)
+        return run, published
+
+    @task(trigger_rule="all_done")
+    def verdict() -> str:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from redline.verdict import told
+
+        found = fates(get_current_context(), MARKETPLACES)
+        if any(fate.is_missing for fate in found):
+            raise AirflowFailException(told(found))
+        return told(found)
+
+    if len(MARKETPLACES) == 1:
+        take_in(MARKETPLACES[0])
+        return
+    # One after the other: DuckDB has one writer, and each publication builds on the one before.
+    before: list[Any] = []
+    for name in MARKETPLACES:
+        with TaskGroup(name):
+            first, last = take_in(name)
+        if before:
+            chain(before, first)
+        before = [last]
+    chain(before, verdict())
 
 
 merchant_risk_daily()

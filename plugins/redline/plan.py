@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from redline.marketplaces import CONNECTION
 from redline.settings import Home
 
 ONE_DAY = timedelta(days=1)
@@ -31,6 +32,7 @@ class Plan:
         start, end: the open report dates this run takes, inclusive; `start > end` when every date
             asked for is closed. `start` is the day after `published_through` where there is one.
         restated_from: the first closed date that this run rewrites, else None.
+        connection: the Airflow connection that the address comes from.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class Plan:
     start: date
     end: date
     restated_from: date | None = None
+    connection: str = CONNECTION
 
     @property
     def has_open_dates(self) -> bool:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from redline import policies, restating
 from redline.errors import SettingError
+from redline.marketplaces import CONNECTION
 from redline.plan import ONE_DAY, Plan
 from redline.settings import Home, Settings
 from redline.sources import Source, open_source, parse_address
@@ -27,6 +28,7 @@ def make_plan(
     requested_end: date,
     dag_run_id: str,
     restate_from: date | None = None,
+    connection: str = CONNECTION,
 ) -> Plan:
     """Decide which dates a run takes, and save the decision for its stages.
 
@@ -39,6 +41,7 @@ def make_plan(
     Args:
         dag_run_id: Airflow's name of the run; the same name gives the same `run_id`, so a retried
             or cleared task goes on in the same folder.
+        connection: the Airflow connection that the source's address comes from.
 
     Raises:
         SettingError: dates in the wrong order or outside the source's, a restatement of a date
@@ -70,6 +73,7 @@ def make_plan(
         start=start,
         end=end,
         restated_from=restate_from,
+        connection=connection,
     )
     if plan.has_open_dates and _was_published(plan, settings.home):
         raise SettingError("already published", f"run {plan.run_id}", "trigger a new run")

@@ -23,8 +23,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from redline.errors import PackError, RedlineError, SettingError
+from redline.marketplaces import is_platform_name
 from redline.settings import PROJECT, read_settings
-from redline.sources import is_platform_name
 
 SEEDS = PROJECT / "dbt_project" / "seeds"
 SETTING = "REDLINE_POLICIES"

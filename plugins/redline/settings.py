@@ -12,6 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from redline.errors import SettingError
+from redline.marketplaces import CONNECTION, is_platform_name
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -79,6 +80,8 @@ class Settings:
         horizon_days: orders whose cohorts are older are refused (`REDLINE_HORIZON_DAYS`).
         kept_runs: how many published runs stay on disk (`REDLINE_KEPT_RUNS`).
         pseudonym_key: the HMAC key, or None for the key file in home (`REDLINE_PSEUDONYM_KEY`).
+        marketplaces: names of the Airflow connections, each a marketplace
+            (`REDLINE_MARKETPLACES`).
     """
 
     home: Home
@@ -87,6 +90,7 @@ class Settings:
     horizon_days: int
     kept_runs: int
     pseudonym_key: str | None = None
+    marketplaces: tuple[str, ...] = (CONNECTION,)
 
     def __repr__(self) -> str:
         """Leave the key out: a settings object may end up in a log."""
@@ -117,7 +121,23 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         horizon_days=_count(environ, "REDLINE_HORIZON_DAYS", 180),
         kept_runs=_count(environ, "REDLINE_KEPT_RUNS", 7),
         pseudonym_key=environ.get("REDLINE_PSEUDONYM_KEY") or None,
+        marketplaces=_connections(environ, "REDLINE_MARKETPLACES"),
     )
+
+
+def _connections(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Names of connections; they become those of platforms and of groups of tasks."""
+    names = _names(environ, name, CONNECTION) or (CONNECTION,)
+    for each in names:
+        if not is_platform_name(each):
+            raise SettingError(
+                f"'{each}' cannot be the name of a marketplace",
+                name,
+                "use small letters, digits, - and _, beginning with a letter or digit, not 'all'",
+            )
+        if names.count(each) > 1:
+            raise SettingError(f"'{each}' stands there twice", name, "name each connection once")
+    return names
 
 
 def _names(environ: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:

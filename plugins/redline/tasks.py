@@ -8,20 +8,29 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Asset, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from redline import lock, progress, restating
 from redline.errors import BusyError, RedlineError, SettingError, StorageError
+from redline.marketplaces import (
+    CONNECTION,
+    Marketplace,
+    connected,
+    no_source,
+    refuse_alike,
+    variable,
+)
 from redline.plan import Plan, load_plan
 from redline.settings import Settings, read_settings
+from redline.verdict import Fate
 
 # The published marts. The daily DAG announces them, whoever reads them may wait for them.
 MARTS = Asset(name="redline_marts", uri="redline://marts")
@@ -30,8 +39,8 @@ MARTS = Asset(name="redline_marts", uri="redline://marts")
 WRITER_POOL = "redline_warehouse"
 WRITER_POOL_SLOTS = 1
 
-CONNECTION = "marketplace"
-_CONNECTION_VARIABLE = "AIRFLOW_CONN_MARKETPLACE"
+# Under it a failed task leaves its one line to the verdict.
+_ERROR = "error"
 
 # Disks and locks get better by waiting; a failed data check does not.
 RETRIES: dict[str, Any] = {
@@ -55,7 +64,7 @@ def perform(name: str, stage: Callable[[Plan, Settings], Report], run_id: str) -
     with reported(name, settings.home.runs / run_id) as noted:
         plan = _with_password(load_plan(settings.home, run_id))
         with lock.hold(settings.home, f"{name} of {run_id}", shared=name.startswith("extract")):
-            _refuse_if_overtaken(name, plan, settings)
+            plan = _on_top_of_others(name, plan, settings)
             report = stage(plan, settings)
             noted["report"] = report
             return report
@@ -76,12 +85,21 @@ def reported(name: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
         told = _tell(error)
         log.error("%s failed: %s", name, told["line"])
         progress.note(name, "failed", error=told)
+        _leave_to_the_verdict(told["line"])
         if folder is not None and folder.is_dir():
             (folder / "error.json").write_text(json.dumps({"stage": name, **told}, indent=2))
         if _gets_better_by_waiting(error):
             raise
         raise AirflowFailException(told["line"]) from error
     progress.note(name, "done", **noted)
+
+
+def _leave_to_the_verdict(line: str) -> None:
+    try:
+        context = get_current_context()
+    except RuntimeError:
+        return  # a stage that is called outside of Airflow
+    context["ti"].xcom_push(key=_ERROR, value=line)
 
 
 def _tell(error: Exception) -> dict[str, str]:
@@ -105,20 +123,32 @@ def _gets_better_by_waiting(error: Exception) -> bool:
     return is_duckdb_io or isinstance(error, OSError)
 
 
-def _refuse_if_overtaken(name: str, plan: Plan, settings: Settings) -> None:
-    """A plan is made on top of a published run; it or another run may have published since."""
+def _on_top_of_others(name: str, plan: Plan, settings: Settings) -> Plan:
+    """The plan, on top of what other platforms have published since it was made.
+
+    Their rows are taken over whatever they are, so a failed task can be cleared when the next
+    marketplaces have gone on. What its own platform has published since ends it.
+
+    Raises:
+        SettingError: its platform has published since; or a restatement is to be finished first.
+    """
     from redline.planning import published
+    from redline.publish import published_since
 
     restating.check(settings.home, plan.platform, plan.restated_from)
     _, current = published(settings.home, plan.platform)
-    if current == plan.run_id != plan.base_run and name != "publish":
+    if current == plan.base_run or (current == plan.run_id and name == "publish"):
+        return plan
+    since = published_since(settings.home, plan.base_run)
+    if since is not None and all(run.platform != plan.platform for run in since):
+        return replace(plan, base_run=current)
+    if current == plan.run_id or any(run.run_id == plan.run_id for run in since or ()):
         raise SettingError("already published", f"run {plan.run_id}", "trigger a new run")
-    if current not in (plan.base_run, plan.run_id):
-        raise SettingError(
-            f"run {current} was published after this run was planned",
-            f"run {plan.run_id}",
-            "clear the whole DAG run, or trigger a new one: it will be planned on top of it",
-        )
+    raise SettingError(
+        f"run {current} was published after this run was planned",
+        f"run {plan.run_id}",
+        "clear the whole DAG run, or trigger a new one: it will be planned on top of it",
+    )
 
 
 def requested_dates(context: Mapping[str, Any], timezone: str) -> tuple[date, date]:
@@ -148,27 +178,89 @@ def requested_dates(context: Mapping[str, Any], timezone: str) -> tuple[date, da
     return day, day
 
 
-def source_address() -> str:
-    """The source's address: the Airflow connection `marketplace`.
+def skip_unless_asked_for(context: Mapping[str, Any], name: str) -> None:
+    """Skip a marketplace that the parameter `marketplaces` leaves out.
 
     Raises:
-        SettingError: there is no such connection.
+        AirflowSkipException: it does.
     """
+    asked = (context.get("params") or {}).get("marketplaces")
+    if asked is not None and name not in asked:
+        raise AirflowSkipException(f"{name} was not asked for")
+
+
+def source_address(name: str = CONNECTION, beside: Sequence[str] = ()) -> str:
+    """The address of a marketplace's source, with its platform: the Airflow connection.
+
+    Args:
+        name: of the connection.
+        beside: names of other connections, none of which may be of the same platform.
+
+    Raises:
+        SettingError: there is no such connection, or its platform is also another's.
+    """
+    own = connected(name, _connection(name))
+    others: list[Marketplace] = []
+    for other in beside:
+        if other != name:
+            with suppress(SettingError):  # its own failure
+                others.append(connected(other, _connection(other)))
+    for each in others:
+        refuse_alike([own, each])
+    return own.address
+
+
+def _connection(name: str) -> str:
     # Verbatim where it is plain text: an address that went through a Connection comes back altered.
-    text = os.environ.get(_CONNECTION_VARIABLE, "").strip()
+    text = os.environ.get(variable(name), "").strip()
     if text and not text.startswith("{"):
         return text
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        return str(Connection.get(CONNECTION).get_uri())
+        return str(Connection.get(name).get_uri())
     except AirflowNotFoundException:
-        raise SettingError(
-            "no source is set",
-            f"Airflow connection '{CONNECTION}'",
-            f"set {_CONNECTION_VARIABLE} to an address such as files:///data/marketplace",
-        ) from None
+        raise no_source(name) from None
+
+
+def fates(context: Mapping[str, Any], names: Sequence[str]) -> list[Fate]:
+    """How the groups of tasks of a DAG run ended, one per marketplace, those left out not told.
+
+    Args:
+        context: of a task that runs after all of them.
+        names: of the marketplaces, which are those of the groups.
+    """
+    ti, run_id = context["ti"], context["dag_run"].run_id
+    states: dict[str, str | None] = ti.get_task_states(ti.dag_id, run_ids=[run_id])[run_id]
+    result = []
+    for name in names:
+        if states.get(f"{name}.plan") == "skipped":
+            continue
+        failed = [
+            task
+            for task, state in states.items()
+            if task.startswith(f"{name}.") and state not in ("success", "skipped")
+        ]
+        # What failed itself before what could not begin for it.
+        failed.sort(key=lambda task: states[task] == "upstream_failed")
+        lines = [ti.xcom_pull(task_ids=task, key=_ERROR) for task in failed]
+        why = None
+        if failed:
+            line = next(filter(None, lines), "it was ended from outside: read its log, clear it")
+            why = f"{failed[0].partition('.')[2]} failed: {line}"
+        published = states.get(f"{name}.publish") == "success"
+        result.append(Fate(name, _last_evening(name), published, why))
+    return result
+
+
+def _last_evening(name: str) -> date | None:
+    from redline.planning import published
+
+    marketplace = Marketplace(name, "")
+    with suppress(SettingError):
+        marketplace = connected(name, _connection(name))
+    return published(read_settings().home, marketplace.platform)[0]
 
 
 def _with_password(plan: Plan) -> Plan:
@@ -177,7 +269,7 @@ def _with_password(plan: Plan) -> Plan:
 
     if "***" not in plan.source:
         return plan
-    address = source_address()
+    address = source_address(plan.connection)
     return replace(plan, source=address) if without_password(address) == plan.source else plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
@@ -40,6 +41,7 @@ class Stages:
 
     calls: list[tuple[str, Any]] = field(default_factory=list)
     published: Any = None
+    runs: list[Any] = field(default_factory=list)
     behaviour: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def behave(self, name: str, action: Callable[[], None]) -> None:
@@ -61,6 +63,7 @@ class Published:
 
     run_id: str
     as_of: dict[str, date]
+    platform: str = ""
 
 
 @pytest.fixture
@@ -82,7 +85,8 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
         if not plan.has_open_dates:
             return {"published": False, "run_id": plan.run_id, "reason": "all is published"}
         others = made.published.as_of if made.published else {}
-        made.published = Published(plan.run_id, {**others, plan.platform: plan.end})
+        made.published = Published(plan.run_id, {**others, plan.platform: plan.end}, plan.platform)
+        made.runs.insert(0, made.published)
         if plan.restated_from is not None:
             restating.finish(settings.home, plan.platform, plan.restated_from)
         return {
@@ -96,6 +100,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
         made._call("write_alerts", run_id)
         return []
 
+    def published_since(home: Any, run_id: str | None) -> list[Any]:
+        return list(itertools.takewhile(lambda run: run.run_id != run_id, made.runs))
+
     stand_ins: dict[str, dict[str, Any]] = {
         "landing": {"extract": simple("extract")},
         "validation": {
@@ -103,7 +110,11 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
             "validate_publication": simple("validate_publication"),
         },
         "transform": {"transform": simple("transform")},
-        "publish": {"publish": publish, "published_state": lambda home: made.published},
+        "publish": {
+            "publish": publish,
+            "published_since": published_since,
+            "published_state": lambda home: made.published,
+        },
         "alerts": {"write_alerts": write_alerts},
     }
     for name, functions in stand_ins.items():

@@ -18,6 +18,6 @@ it gets the new one. A reader of Parquet opens many files one by one, so it shou
 from __future__ import annotations
 
 from redline.publish.publication import publish
-from redline.publish.state import PublishedState, published_state
+from redline.publish.state import PublishedState, published_since, published_state
 
-__all__ = ["PublishedState", "publish", "published_state"]
+__all__ = ["PublishedState", "publish", "published_since", "published_state"]

@@ -75,6 +75,23 @@ def published_state(home: Home) -> PublishedState | None:
     return state
 
 
+def published_since(home: Home, run_id: str | None) -> list[PublishedState] | None:
+    """The runs published since a run, the newest first; None where that can no longer be told.
+
+    Args:
+        run_id: the run; None: since before the first.
+    """
+    since: list[PublishedState] = []
+    current = current_run(home)
+    while current != run_id:
+        found = None if current is None else read_run(home, current)
+        if found is None:
+            return None
+        since.append(found)
+        current = found.base_run
+    return since
+
+
 def current_run(home: Home) -> str | None:
     """The id of the run that `published/current` names, or None before the first."""
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -20,10 +19,7 @@ import pyarrow as pa
 
 from redline.contract import Entity
 from redline.errors import SourceError
-
-# A platform names folders and rows. `all` and `*` are the words for every platform.
-_PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_EVERY_PLATFORM = "all"
+from redline.marketplaces import is_platform_name
 
 # In the metadata of a batch's schema: the names of columns that its source dropped, as JSON.
 DROPPED = b"redline.dropped"
@@ -112,11 +108,6 @@ def parse_address(text: str) -> Address:
             "use small letters, digits, - and _, beginning with a letter or digit, and not 'all'",
         )
     return Address(parts.scheme, path, options, platform, text)
-
-
-def is_platform_name(text: str) -> bool:
-    """Whether records can be kept under a name: it names a folder, and is not for all platforms."""
-    return bool(_PLATFORM.fullmatch(text)) and text != _EVERY_PLATFORM
 
 
 def open_source(text: str) -> Source:
