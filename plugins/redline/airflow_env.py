@@ -10,9 +10,10 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from redline.marketplaces import CONNECTION, Marketplace, variable
 from redline.settings import PROJECT, Home
 
 DEFAULT_SOURCE = "simulator://?merchants=120&days=60&seed=7"
@@ -38,7 +39,7 @@ def port(environ: Mapping[str, str] = os.environ) -> int:
 
 def environment(
     home: Home,
-    source: str,
+    source: str | Sequence[Marketplace],
     environ: Mapping[str, str] = os.environ,
     *,
     serve_on: int = 8080,
@@ -46,16 +47,18 @@ def environment(
     """The environment under which the embedded Airflow runs.
 
     Args:
-        source: the source's address; it becomes the Airflow connection `marketplace`.
+        source: the source's address, which becomes the Airflow connection `marketplace`; or the
+            marketplaces, whose connections without an address are left to Airflow.
         environ: what to build on; settings that would reach into another Airflow are replaced.
         serve_on: the port of the web page and REST API, on the loopback interface only.
     """
     root = airflow_home(home)
     plugins = PROJECT / "plugins"
     binaries = Path(sys.executable).parent
+    marketplaces = [Marketplace(CONNECTION, source)] if isinstance(source, str) else source
     settings = {
         "AIRFLOW_HOME": root,
-        "AIRFLOW_CONN_MARKETPLACE": source,
+        **{variable(each.name): each.address for each in marketplaces if each.address},
         "AIRFLOW__CORE__DAGS_FOLDER": PROJECT / "dags",
         "AIRFLOW__CORE__PLUGINS_FOLDER": plugins,
         "AIRFLOW__CORE__LOAD_EXAMPLES": False,
@@ -81,6 +84,7 @@ def environment(
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": serve_on + 2,
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": False,
         "REDLINE_HOME": home.root,
+        "REDLINE_MARKETPLACES": ",".join(each.name for each in marketplaces),
         "PATH": os.pathsep.join([str(binaries), environ.get("PATH", os.defpath)]),
         "PYTHONPATH": plugins,
     }

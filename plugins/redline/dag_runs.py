@@ -1,7 +1,9 @@
 """Runs DAGs through Airflow without a scheduler, one after the other, in this process.
 
-`python -m redline.dag_runs '[["merchant_risk_daily", {"start_date": "2026-03-01"}], ...]'` under
-`airflow_env.environment`. Exits with 1 at the first DAG run that does not succeed.
+`python -m redline.dag_runs
+'[["marketplace", [["merchant_risk_daily", {"start_date": "2026-03-01"}], ...]], ...]'` under
+`airflow_env.environment`. A DAG run that does not succeed ends its marketplace's; the others go on,
+and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -12,6 +14,18 @@ from typing import Any
 
 from redline import airflow_env, progress
 from redline.settings import PROJECT
+
+
+def run_all(parts: list[tuple[str, list[tuple[str, dict[str, Any]]]]]) -> bool:
+    """Run the DAGs of each marketplace in turn; whether all of them succeeded."""
+    failed = 0
+    for name, steps in parts:
+        progress.note(f"begin {name}", "started", marketplace=name)
+        if run_dags(steps):
+            progress.note(f"end {name}", "done", marketplace=name)
+        else:
+            failed += 1
+    return not failed
 
 
 def run_dags(steps: list[tuple[str, dict[str, Any]]]) -> bool:
@@ -42,4 +56,4 @@ def run_dags(steps: list[tuple[str, dict[str, Any]]]) -> bool:
 if __name__ == "__main__":
     progress.note("prepare Airflow", "started")
     airflow_env.prepare()
-    sys.exit(0 if run_dags(json.loads(sys.argv[1])) else 1)
+    sys.exit(0 if run_all(json.loads(sys.argv[1])) else 1)

@@ -59,6 +59,20 @@ class Watch:
         self.events.extend(fresh)
         return fresh
 
+    def of(self, marketplace: str) -> Watch:
+        """What was noted while a marketplace was taken in."""
+        own, current = [], None
+        for event in self.events:
+            current = event.get("marketplace", current)
+            if current == marketplace:
+                own.append(event)
+        return Watch(self.path, own)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a marketplace was taken in to its end."""
+        return any(e["state"] == "done" and "marketplace" in e for e in self.events)
+
     @property
     def stage(self) -> str:
         """The stage that began last."""
@@ -66,6 +80,11 @@ class Watch:
             (e["stage"] for e in reversed(self.events) if e["state"] == "started"),
             "start Airflow",
         )
+
+    @property
+    def seconds(self) -> float:
+        """From the first event to the last."""
+        return self.events[-1]["at"] - self.events[0]["at"] if self.events else 0.0
 
     @property
     def failures(self) -> list[dict[str, Any]]:

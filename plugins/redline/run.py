@@ -1,7 +1,8 @@
 """`make run`: the daily DAG over a source's whole history and then for its last day, watched.
 
-`python -m redline.run [--source ADDRESS] [--start DATE] [--end DATE] [--restate-from DATE]`
+`python -m redline.run [--source ADDRESSES] [--start DATE] [--end DATE] [--restate-from DATE]`
 
+Several marketplaces are run one by one, each over its own dates; one that fails stops no other.
 What Airflow has to say goes to a log file; the terminal gets one progress line and a summary.
 """
 
@@ -23,8 +24,9 @@ from typing import Any
 
 from rich.console import Console
 
-from redline import airflow_env, lock, planning, policies, progress, restating
+from redline import airflow_env, lock, marketplaces, planning, policies, progress, restating
 from redline.errors import RedlineError, SettingError
+from redline.marketplaces import Marketplace
 from redline.plan import ONE_DAY
 from redline.settings import PROJECT, Settings, read_settings
 
@@ -39,10 +41,25 @@ Step = tuple[str, dict[str, Any]]
 class Request:
     """What a person asked `make run` for; None means: as far as the source goes."""
 
-    source: str
+    marketplaces: tuple[Marketplace, ...]
     start: date | None = None
     end: date | None = None
     restate_from: date | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is to be run for one marketplace.
+
+    Attributes:
+        marketplace: which.
+        steps: its DAG runs.
+        refused: why there are none, in one line.
+    """
+
+    marketplace: Marketplace
+    steps: list[Step]
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,50 +67,71 @@ class Outcome:
     """How the DAG runs went.
 
     Attributes:
-        succeeded: whether all of them did.
+        parts: what was to be run.
         watch: what the tasks noted.
         log: the file with everything Airflow said.
         seconds: how long they took.
     """
 
-    succeeded: bool
+    parts: tuple[Part, ...]
     watch: progress.Watch
     log: Path
     seconds: float
 
+    def failure(self, part: Part) -> str | None:
+        """Why a marketplace is missing, in one line; None: it is not."""
+        if part.refused is not None:
+            return part.refused
+        watch = self.watch.of(part.marketplace.name)
+        if watch.is_finished:
+            return None
+        failures = watch.failures
+        if not failures:
+            stage = watch.stage if watch.events else self.watch.stage
+            return f"the run stopped at '{stage}': read the log, then run again"
+        more = f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
+        return f"{failures[0]['stage']} failed: {failures[0]['error']['line']}{more}"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, and tell how it went; the exit code is 1 when nothing new could be published."""
+    """Run, and tell how it went; the exit code is 1 when a marketplace is missing."""
     console = Console(highlight=False)
     try:
-        request, settings = read_request(arguments), read_settings()
-        planning.check_address(request.source)
+        settings = read_settings()
+        request = read_request(settings, arguments)
         policies.check_packs(settings.policies)
         planning.prepare_home(settings)
         with lock.hold(settings.home, "make run") as held:
-            steps = plan_steps(request, settings)
-            outcome = run_steps(steps, request.source, settings, held, console)
+            parts = plan_parts(request, settings)
+            if not any(part.steps for part in parts):
+                for part in parts:
+                    _tell_error(f"{part.marketplace.name}: {part.refused}", console)
+                return 1
+            outcome = run_steps(parts, settings, held, console)
     except RedlineError as error:
-        console.print(f"[bold red]Error[/]: {_plain(str(error))}", soft_wrap=True)
+        _tell_error(str(error), console)
         return 1
     except KeyboardInterrupt:
         console.print("Interrupted: nothing half-done was published; the next run mends it.")
         return 130
-    if not outcome.succeeded:
+    failures = [outcome.failure(part) for part in parts]
+    if all(failures):
         _tell_failure(outcome, console)
         return 1
 
     from redline import summary
 
     summary.show(settings, outcome, console)
-    return 0
+    return 1 if any(failures) else 0
 
 
-def read_request(arguments: Sequence[str] | None = None) -> Request:
-    """Read the command line; what is absent comes from `AIRFLOW_CONN_MARKETPLACE` or is simulated.
+def read_request(settings: Settings, arguments: Sequence[str] | None = None) -> Request:
+    """Read the command line; what is absent comes from the connections, or is simulated.
 
     Raises:
-        SettingError: a date that cannot be read, or END before START.
+        SettingError: a date that cannot be read, or END before START; two marketplaces of one
+            platform; none with an address.
+        SourceError: an address that means nothing.
     """
     parser = argparse.ArgumentParser(prog="redline.run", description=__doc__)
     parser.add_argument("--source", default="")
@@ -105,21 +143,47 @@ def read_request(arguments: Sequence[str] | None = None) -> Request:
     def day(text: str, where: str) -> date | None:
         return planning.read_date(text, where) if text.strip() else None
 
+    found = marketplaces.asked_for(
+        given.source, settings.marketplaces, os.environ, airflow_env.DEFAULT_SOURCE
+    )
     request = Request(
-        source=given.source.strip()
-        or os.environ.get("AIRFLOW_CONN_MARKETPLACE", "").strip()
-        or airflow_env.DEFAULT_SOURCE,
+        marketplaces=tuple(found),
         start=day(given.start, "START"),
         end=day(given.end, "END"),
         restate_from=day(given.restate_from, "FROM"),
     )
     if request.start and request.end:
         planning.check_dates(request.start, request.end)
+    # What a person mistypes is refused before anything is written.
+    for each in request.marketplaces:
+        if each.address:
+            planning.check_address(each.address)
+        elif len(request.marketplaces) == 1:
+            raise marketplaces.no_source(each.name)
     return request
 
 
-def plan_steps(request: Request, settings: Settings) -> list[Step]:
-    """The DAG runs that a request comes to: the history in one pass, then its last day.
+def plan_parts(request: Request, settings: Settings) -> tuple[Part, ...]:
+    """The DAG runs that a request comes to, per marketplace.
+
+    Raises:
+        RedlineError: what `plan_steps` raises, of the only marketplace.
+    """
+    parts = []
+    for each in request.marketplaces:
+        try:
+            if not each.address:
+                raise marketplaces.no_source(each.name)
+            parts.append(Part(each, plan_steps(request, each, settings)))
+        except RedlineError as error:
+            if len(request.marketplaces) == 1:
+                raise
+            parts.append(Part(each, [], str(error)))
+    return tuple(parts)
+
+
+def plan_steps(request: Request, marketplace: Marketplace, settings: Settings) -> list[Step]:
+    """The DAG runs for a marketplace: the history in one pass, then its last day.
 
     They are one run where the history is published already. Alerts follow each, as the asset
     makes them follow under a scheduler; they also make up for those that a killed run left out.
@@ -129,7 +193,9 @@ def plan_steps(request: Request, settings: Settings) -> list[Step]:
             restatement is to be finished first.
         SourceError: an address that means nothing.
     """
-    source = planning.open_known_source(request.source)
+    source = planning.open_known_source(marketplace.address)
+    # Where it is one of several, the DAG is that of all of them.
+    only = {"marketplaces": [marketplace.name]} if len(request.marketplaces) > 1 else {}
     restating.check(settings.home, source.platform, request.restate_from)
     published_through, _ = planning.published(settings.home, source.platform)
     if request.restate_from is not None:
@@ -141,7 +207,7 @@ def plan_steps(request: Request, settings: Settings) -> list[Step]:
                 if published_through
                 else "use make run first",
             )
-        return [(DAILY, {"restate_from": str(request.restate_from)})]
+        return [(DAILY, {"restate_from": str(request.restate_from), **only})]
 
     span = source.span()
     start = request.start or (span[0] if span else None)
@@ -158,31 +224,26 @@ def plan_steps(request: Request, settings: Settings) -> list[Step]:
     ranges = [(start, end - ONE_DAY), (end, end)] if has_history else [(start, end)]
     steps: list[Step] = []
     for first, last in ranges:
-        steps += [(DAILY, {"start_date": str(first), "end_date": str(last)}), (ALERTS, {})]
+        steps += [(DAILY, {"start_date": str(first), "end_date": str(last), **only}), (ALERTS, {})]
     return steps
 
 
-def run_steps(
-    steps: list[Step],
-    source: str,
-    settings: Settings,
-    held: int,
-    console: Console,
-) -> Outcome:
+def run_steps(parts: tuple[Part, ...], settings: Settings, held: int, console: Console) -> Outcome:
     """Run DAGs in a child process that shares the run lock, and show how far it is."""
     logs = settings.home.logs
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"run-{datetime.now():%Y%m%dT%H%M%S}-{os.getpid()}.log"
     events = log.with_suffix(".events")
     environment = {
-        **airflow_env.environment(settings.home, source),
+        **airflow_env.environment(settings.home, [part.marketplace for part in parts]),
         lock.VARIABLE: str(held),
         progress.VARIABLE: str(events),
     }
+    work = [(part.marketplace.name, part.steps) for part in parts if part.steps]
     watch, began = progress.Watch(events), time.monotonic()
     with log.open("w", encoding="utf-8") as output, progress.line(console) as line:
         child = subprocess.Popen(
-            [sys.executable, "-m", "redline.dag_runs", json.dumps(steps)],
+            [sys.executable, "-m", "redline.dag_runs", json.dumps(work)],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -195,16 +256,20 @@ def run_steps(
             with _ended_with_us(child):
                 while child.poll() is None:
                     watch.read()
-                    line.show(_where(watch, steps))
+                    line.show(_where(watch, work))
                     time.sleep(_POLL_SECONDS)
             watch.read()
         finally:
             events.unlink(missing_ok=True)
-    return Outcome(child.returncode == 0, watch, log, time.monotonic() - began)
+    return Outcome(parts, watch, log, time.monotonic() - began)
 
 
-def _where(watch: progress.Watch, steps: list[Step]) -> str:
-    """The stage at work, and for which dates."""
+def _where(watch: progress.Watch, work: list[tuple[str, list[Step]]]) -> str:
+    """The stage at work, for which marketplace and for which dates."""
+    name = next((e["marketplace"] for e in reversed(watch.events) if "marketplace" in e), None)
+    steps = next((steps for each, steps in work if each == name), [])
+    if name is not None and len(work) > 1:
+        return f"{name} {_where(watch.of(name), [(name, steps)])}"
     begun = sum(e["state"] == "started" and e["stage"].startswith("start ") for e in watch.events)
     if not 0 < begun <= len(steps):
         return watch.stage
@@ -240,13 +305,9 @@ def _ended_with_us(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _tell_failure(outcome: Outcome, console: Console) -> None:
-    failures = outcome.watch.failures
-    if not failures:
-        told = f"the run stopped at '{outcome.watch.stage}': read the log, then run again"
-    else:
-        told = f"{failures[0]['stage']} failed: {failures[0]['error']['line']}"
-        told += f" (and {len(failures) - 1} more, see the log)" if len(failures) > 1 else ""
-    console.print(f"[bold red]Error[/]: {_plain(told)}", soft_wrap=True)
+    for part in outcome.parts:
+        whose = f"{part.marketplace.name}: " if len(outcome.parts) > 1 else ""
+        _tell_error(f"{whose}{outcome.failure(part)}", console)
     console.print(_published_so_far(outcome), soft_wrap=True)
     console.print(f"Full log: {outcome.log}", soft_wrap=True)
 
@@ -256,6 +317,10 @@ def _published_so_far(outcome: Outcome) -> str:
     if done:
         return "The history before it was published; what failed was not."
     return "Nothing was published; what was published before stands."
+
+
+def _tell_error(line: str, console: Console) -> None:
+    console.print(f"[bold red]Error[/]: {_plain(line)}", soft_wrap=True)
 
 
 def _plain(text: str) -> str:

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from redline import airflow_env, planning, progress
 from redline.errors import RedlineError, SettingError
+from redline.marketplaces import Marketplace, asked_for
 from redline.settings import PROJECT, Settings, read_settings
 
 _READY_SECONDS = 300.0
@@ -33,18 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     parser = argparse.ArgumentParser(prog="redline.serve", description=__doc__)
     parser.add_argument("--source", default="")
-    source = (
-        parser.parse_args(arguments).source.strip()
-        or os.environ.get("AIRFLOW_CONN_MARKETPLACE", "").strip()
-        or airflow_env.DEFAULT_SOURCE
-    )
+    source = parser.parse_args(arguments).source
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends Airflow as Ctrl-C does
     try:
         settings, port = read_settings(), airflow_env.port()
-        planning.check_address(source)
+        served = asked_for(source, settings.marketplaces, os.environ, airflow_env.DEFAULT_SOURCE)
+        for each in served:
+            if each.address:  # else it is one of Airflow's own connections
+                planning.check_address(each.address)
         planning.prepare_home(settings)
         _refuse_busy_port(port)
-        return serve(settings, source, port, console)
+        return serve(settings, served, port, console)
     except RedlineError as error:
         console.print(f"Error: {error}", soft_wrap=True, markup=False)
         return 1
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def serve(settings: Settings, source: str, port: int, console: Console) -> int:
+def serve(settings: Settings, served: Sequence[Marketplace], port: int, console: Console) -> int:
     """Start Airflow, tell where it is, and stay until it ends or we are interrupted."""
-    environment = airflow_env.environment(settings.home, source, serve_on=port)
+    environment = airflow_env.environment(settings.home, served, serve_on=port)
     settings.home.logs.mkdir(parents=True, exist_ok=True)
     log = settings.home.logs / f"serve-{datetime.now():%Y%m%dT%H%M%S}.log"
     password = airflow_env.password(settings.home)
@@ -93,7 +93,7 @@ def serve(settings: Settings, source: str, port: int, console: Console) -> int:
         if not is_up:
             raise SettingError("Airflow did not come up", str(log), "read that log")
         try:
-            _tell(settings, source, port, password, console)
+            _tell(settings, served, port, password, console)
             return server.wait()
         except KeyboardInterrupt:
             console.print("Stopping Airflow ...")
@@ -127,10 +127,18 @@ def stop(server: subprocess.Popen[bytes]) -> None:
         os.killpg(server.pid, signal.SIGKILL)
 
 
-def _tell(settings: Settings, source: str, port: int, password: str, console: Console) -> None:
+def _tell(
+    settings: Settings,
+    served: Sequence[Marketplace],
+    port: int,
+    password: str,
+    console: Console,
+) -> None:
     console.print(f"Airflow   http://127.0.0.1:{port}", soft_wrap=True)
     console.print(f"Login     {airflow_env.USER} / {password}", soft_wrap=True, markup=False)
-    console.print(f"Source    {planning.without_password(source)}", soft_wrap=True, markup=False)
+    for each in served:
+        address = planning.without_password(each.address) or f"Airflow connection '{each.name}'"
+        console.print(f"Source    {address}", soft_wrap=True, markup=False)
     console.print(f"Home      {settings.home.root}", soft_wrap=True, markup=False)
     console.print(
         "Trigger merchant_risk_daily there with a start_date and an end_date. Ctrl-C stops it.",

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,8 +22,10 @@ from redline.landing import quarantine_summary
 from redline.plan import Plan, load_plan
 from redline.publish import published_state
 from redline.settings import PROJECT, Home, Settings
+from redline.verdict import Fate, missing
 
 if TYPE_CHECKING:
+    from redline.progress import Watch
     from redline.run import Outcome
 
 SHOWN = 15
@@ -292,19 +295,39 @@ def new_columns(home: Home, plans: list[Plan]) -> list[str]:
 
 
 def show(settings: Settings, outcome: Outcome, console: Console) -> None:
-    """Print the summary of the runs that an outcome is of."""
-    home = settings.home
-    plans = [load_plan(home, run_id) for run_id in outcome.watch.run_ids]
-    state = published_state(home)
-    if state is None or not plans:
+    """Print the summary of the runs that an outcome is of: who published, who is missing.
+
+    Breaches are shown of all its marketplaces, each on its own last published evening.
+    """
+    home, state = settings.home, published_state(settings.home)
+    several = len(outcome.parts) > 1
+    shown: dict[str, tuple[date, list[Plan], Watch]] = {}
+    for part in outcome.parts:
+        name, platform = part.marketplace.name, part.marketplace.platform
+        watch = outcome.watch.of(name)
+        plans = [load_plan(home, run_id) for run_id in watch.run_ids]
+        evening = state.as_of.get(platform) if state else None
+        failure = outcome.failure(part)
+        if failure is not None:
+            line = missing(Fate(name, evening, False, failure))
+            console.print(f"\n[bold red]Missing:[/] {escape(line)}", soft_wrap=True)
+        elif evening is not None and plans:
+            seconds = watch.seconds if several else outcome.seconds
+            console.print(_headline(plans, platform, evening, seconds), soft_wrap=True)
+        if evening is not None:
+            published = [plan for plan in plans if (plan.folder(home) / "publish.json").is_file()]
+            shown[platform] = evening, published, watch
+    if not shown:
         console.print("Nothing is published.")
         return
-    platform = plans[-1].platform
-    as_of = state.as_of[platform]
-    console.print(_headline(plans, platform, as_of, outcome.seconds), soft_wrap=True)
-    _show_breaches(home, platform, as_of, console)
-    _show_counts(home, plans, _gate_warnings(outcome), console)
-    _show_places(home, platform, as_of, outcome.log, console)
+    if several:
+        console.print()
+    for platform, (evening, _, _) in shown.items():
+        _show_breaches(home, platform, evening, console, several=several)
+    for platform, (_, plans, watch) in shown.items():
+        _show_counts(home, platform, plans, _gate_warnings(watch), console, several=several)
+    evenings = {platform: evening for platform, (evening, _, _) in shown.items()}
+    _show_places(home, evenings, outcome.log, console)
 
 
 def _headline(plans: list[Plan], platform: str, as_of: date, seconds: float) -> str:
@@ -322,12 +345,15 @@ def _headline(plans: list[Plan], platform: str, as_of: date, seconds: float) -> 
     )
 
 
-def _show_breaches(home: Home, platform: str, as_of: date, console: Console) -> None:
+def _show_breaches(
+    home: Home, platform: str, as_of: date, console: Console, *, several: bool
+) -> None:
     found, total = breaches(home.published / "redline.duckdb", platform, as_of)
+    where = f" on {escape(platform)}" if several else ""
     if not found:
-        console.print(f"No merchant is in violation or warned on the evening of {as_of}.\n")
+        console.print(f"No merchant is in violation or warned{where} on the evening of {as_of}.\n")
         return
-    console.print(f"[bold]In breach on the evening of {as_of}[/]")
+    console.print(f"[bold]In breach{where} on the evening of {as_of}[/]")
     rows = [_cells(row) for row in found]
     heads = ("", "merchant", "metric", "value", "threshold", "orders")
     widths = [max(cell_len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
@@ -368,54 +394,68 @@ def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(padded)
 
 
-def _gate_warnings(outcome: Outcome) -> list[tuple[str, str]]:
+def _gate_warnings(watch: Watch) -> list[tuple[str, str]]:
     """What the gates of the last run let pass with a warning: (gate, its first sentence)."""
     last: dict[str, list[str]] = {}
-    for event in outcome.watch.events:
+    for event in watch.events:
         if event["state"] == "done" and event["stage"].startswith("validate "):
             last[event["stage"].removeprefix("validate ")] = event["report"].get("warnings", [])
     return [(gate, message.split("; ")[0]) for gate in last for message in last[gate][:3]]
 
 
 def _show_counts(
-    home: Home, plans: list[Plan], warnings: list[tuple[str, str]], console: Console
+    home: Home,
+    platform: str,
+    plans: list[Plan],
+    warnings: list[tuple[str, str]],
+    console: Console,
+    *,
+    several: bool,
 ) -> None:
+    of = f" on {platform}" if several else ""
     with duckdb.connect(str(home.published / "redline.duckdb"), read_only=True) as connection:
         row = connection.execute(
             """
             select coalesce(sum(quantity), 0)::bigint, count(distinct merchant_id)
             from marts.fct_cohort_ledger where platform = $platform and component = 'orders_paid'
             """,
-            {"platform": plans[-1].platform},
+            {"platform": platform},
         ).fetchone()
     orders, merchants = row or (0, 0)
-    console.print(f"{orders:,} paid orders of {merchants:,} merchants.", soft_wrap=True)
+    counted = f"{orders:,} paid orders of {merchants:,} merchants{of}."
+    console.print(counted, soft_wrap=True, markup=False)
     reasons = refused(home, plans)
     if reasons:
         told = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons[:6])
         more = f" and {len(reasons) - 6} more reasons" if len(reasons) > 6 else ""
         total = sum(rows for _, rows in reasons)
-        console.print(f"{total:,} rows in quarantine: {told}{more}.", soft_wrap=True, markup=False)
+        console.print(
+            f"{total:,} rows in quarantine{of}: {told}{more}.", soft_wrap=True, markup=False
+        )
     orphans = waiting(home, plans)
     if orphans:
         told = ", ".join(f"{entity} {rows:,}" for entity, rows in orphans.items())
-        console.print(f"Events waiting for their order: {told}.", soft_wrap=True)
+        console.print(f"Events waiting for their order{of}: {told}.", soft_wrap=True, markup=False)
     columns = new_columns(home, plans)
     if columns:
         told = ", ".join(columns)
         console.print(
-            f"New columns, unknown to the contract and dropped: {told}.",
+            f"New columns{of}, unknown to the contract and dropped: {told}.",
             soft_wrap=True,
             markup=False,
         )
     for gate, warning in warnings:
-        console.print(f"Warning of the {gate} gate: {warning}", soft_wrap=True, markup=False)
+        console.print(f"Warning of the {gate} gate{of}: {warning}", soft_wrap=True, markup=False)
 
 
-def _show_places(home: Home, platform: str, as_of: date, log: Path, console: Console) -> None:
-    alerts = home.alerts / f"{as_of}.jsonl"
-    new = sum(1 for _ in alerts.open()) if alerts.exists() else 0
-    reports = sorted(home.data_docs.glob(f"*/{platform}/index.html"))
+def _show_places(home: Home, evenings: Mapping[str, date], log: Path, console: Console) -> None:
+    files = [home.alerts / f"{evening}.jsonl" for evening in sorted({*evenings.values()})]
+    alerts = [
+        f"{_near(file)} ({sum(1 for _ in file.open())} new)" for file in files if file.exists()
+    ]
+    reports = sorted(
+        page for platform in evenings for page in home.data_docs.glob(f"*/{platform}/index.html")
+    )
     places = [
         (
             "Marts",
@@ -423,7 +463,7 @@ def _show_places(home: Home, platform: str, as_of: date, log: Path, console: Con
         ),
         (
             "Alerts",
-            f"{_near(alerts)} ({new} new)" if alerts.exists() else _near(home.alerts),
+            " and ".join(alerts) or _near(home.alerts),
         ),
         ("Data docs", " and ".join(map(_near, reports)) or _near(home.data_docs)),
         ("Refused", _near(home.quarantine)),
