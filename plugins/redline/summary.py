@@ -21,6 +21,7 @@ from rich.markup import escape
 from redline.landing import quarantine_summary
 from redline.plan import Plan, load_plan
 from redline.publish import published_state
+from redline.publish.gaps import told
 from redline.settings import PROJECT, Home, Settings
 from redline.verdict import Fate, missing
 
@@ -325,6 +326,8 @@ def show(settings: Settings, outcome: Outcome, console: Console) -> None:
     for platform, (evening, _, _) in shown.items():
         _show_breaches(home, platform, evening, console, several=several)
     for platform, (_, plans, watch) in shown.items():
+        for line in told((state.gaps if state else {}).get(platform, [])):
+            console.print(f"Gap of {platform}, {line}.", soft_wrap=True, markup=False)
         _show_counts(home, platform, plans, _gate_warnings(watch), console, several=several)
     evenings = {platform: evening for platform, (evening, _, _) in shown.items()}
     _show_places(home, evenings, outcome.log, console)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import duckdb
 
 from redline.alerts.text import sentence
 from redline.plan import days
+from redline.publish.gaps import Gaps, told
 from redline.publish.state import DATABASE, current_run, locked, run_folder, sync_folder
 from redline.settings import Home, Settings
+from redline.summary import metrics
 
 # What a receiver needs beside the alert itself. A record's evaluation may be missing on the evening
 # (the record can close without one), and an entity may be a merchant, a product or a category.
@@ -31,7 +33,8 @@ _ALERTS = """
         records.opened_on,
         evaluations.projected_value,
         evaluations.violation_threshold,
-        policies.comparator
+        policies.comparator,
+        policies.evaluation_days
     from marts.fct_alerts as alerts
     left join marts.dim_products as products
         on alerts.entity_type = 'product'
@@ -72,13 +75,14 @@ _EVENINGS = """
 
 @dataclass(frozen=True)
 class _Evenings:
-    """The evenings that a published run added, for one platform."""
+    """The evenings that a published run added, for one platform, and the gaps it knew of."""
 
     run_id: str
     platform: str
     start: date
     end: date
     restated: bool
+    gaps: Gaps
 
 
 def write_alerts(settings: Settings, run_id: str | None = None) -> list[Path]:
@@ -157,12 +161,15 @@ def _published(home: Home) -> list[_Evenings]:
     with duckdb.connect(str(home.published / DATABASE), read_only=True) as connection:
         rows = connection.execute(
             """
-            select run_id, platform, start_date, as_of_date, restated_from is not null
+            select run_id, platform, start_date, as_of_date, restated_from is not null, gaps
             from marts.published_run
             order by published_at, as_of_date
             """
         ).fetchall()
-    return [_Evenings(*row) for row in rows]
+    return [
+        _Evenings(run_id, platform, start, end, restated, json.loads(gaps))
+        for run_id, platform, start, end, restated, gaps in rows
+    ]
 
 
 def _database(home: Home, run: _Evenings) -> Path:
@@ -186,10 +193,24 @@ def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
         names = [column[0] for column in cursor.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     result: dict[date, list[dict[str, Any]]] = {}
+    windows = {name: metric.window_days for name, metric in metrics().items()}
     for row in rows:
+        reach = (row.pop("evaluation_days") or 1) + windows.get(row["metric"], 1) - 2
         alert = {name: _plain(value) for name, value in row.items()}
+        alert["known_gaps"] = _known_gaps(run.gaps, row["as_of_date"], reach)
         result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})
     return result
+
+
+def _known_gaps(gaps: Gaps, evening: date, reach: int) -> list[str]:
+    """The gaps among the dates that an alert's numbers rest on.
+
+    Args:
+        reach: from the first cohort date of its window to the evening (days); the window ends on
+            the evening where the value is projected.
+    """
+    first = str(evening - timedelta(days=reach))
+    return told(gap for gap in gaps if gap["to"] >= first and gap["from"] <= str(evening))
 
 
 def _plain(value: object) -> object:

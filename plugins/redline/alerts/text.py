@@ -9,12 +9,13 @@ def sentence(alert: dict[str, Any]) -> str:
     """Who, which number against which threshold, what happened to the record, which measure.
 
     For example `Lotus Beauty (beauty): complaint_rate 3.4% (17 of 500 orders) >= 3.0%; violation
-    opened 2026-03-01; measure: restrict_promotion`.
+    opened 2026-03-01; measure: restrict_promotion`; then the known gaps of its data.
     """
     parts = [
         f"{_who(alert)}: {alert['metric']} {_finding(alert)}",
         _event(alert),
         f"measure: {alert['measure']}" if alert.get("measure") else "",
+        *alert.get("known_gaps", ()),
     ]
     return "; ".join(part for part in parts if part)
 

@@ -46,7 +46,7 @@ from redline.landing.pseudonyms import PseudonymKey
 from redline.landing.scope import Scope
 from redline.plan import ONE_DAY, Plan
 from redline.settings import Settings
-from redline.sources import Source
+from redline.sources import MISSING, Source
 
 _UNITS = (("orders", "order_items"),)
 _ALL = "source_date, source_file, reason, row_key, row"
@@ -160,7 +160,7 @@ def _changed_dates(
     recorded = _recorded(known, scope)
     for day in closed:
         now = source.fingerprint(entity, day)
-        if now is not None and _told(day, known, recorded, scope) != {now}:
+        if now not in (None, MISSING) and _told(day, known, recorded, scope) != {now}:
             yield day
 
 

@@ -1,12 +1,12 @@
-"""How fresh and how complete a platform's landed data are.
+"""How fresh a platform's landed data are.
 
-Both carry on from the run before: closed dates do not change, so only the new ones are read.
+It carries on from the run before: closed dates do not change, so only the new ones are read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,22 @@ from typing import Any
 import duckdb
 
 from redline.contract import ENTITIES
-from redline.plan import ONE_DAY, Plan, days
+from redline.plan import Plan, days
 from redline.publish.state import PublishedState
 from redline.settings import Home
 
 Freshness = dict[str, dict[str, str | None]]
-Gaps = list[dict[str, str]]
-# A day on which not one order version came is a gap; other entities may well have quiet days.
-_HEARTBEAT = "orders"
 
 
 def freshness(home: Home, plan: Plan, base: PublishedState | None) -> Freshness:
     """Per entity: `newest_report_date` with rows and `newest_updated_at` (UTC), as ISO text."""
-    known = base.freshness.get(plan.platform, {}) if _carries_on(plan, base) and base else {}
+    known = base.freshness.get(plan.platform, {}) if carries_on(plan, base) and base else {}
     result: Freshness = {}
     with duckdb.connect() as connection:
         for entity in ENTITIES:
             files: list[str] = []
             newest_day: date | None = None
-            for day, manifest in _manifests(home, plan, base, entity.name):
+            for day, manifest in manifests(home, plan, base, entity.name):
                 names = [file["name"] for file in manifest["files"] if file["rows_landed"] > 0]
                 folder = _partition(home, plan.platform, entity.name, day)
                 files += [str(folder / name) for name in names]
@@ -54,39 +51,21 @@ def freshness(home: Home, plan: Plan, base: PublishedState | None) -> Freshness:
     return result
 
 
-def gaps(home: Home, plan: Plan, base: PublishedState | None) -> Gaps:
-    """Ranges (`entity`, `from`, `to`) of business dates for which no order was ever delivered.
-
-    A late delivery of a closed date is landed under an open one, and fills the gap it was sent for.
-    """
-    missing: set[date] = set()
-    if base is not None and _carries_on(plan, base):
-        for gap in base.gaps.get(plan.platform, []):
-            missing.update(days(date.fromisoformat(gap["from"]), date.fromisoformat(gap["to"])))
-    delivered, seen = set(), set()
-    for day, manifest in _manifests(home, plan, base, _HEARTBEAT):
-        seen.add(day)
-        for file in manifest["files"]:
-            if file["rows_landed"] > 0:
-                delivered.add(date.fromisoformat(file["source_date"]))
-    if seen:
-        missing.update(days(min(seen), plan.end))
-    return [
-        {"entity": _HEARTBEAT, "from": str(first), "to": str(last)}
-        for first, last in _ranges(sorted(missing - delivered))
-    ]
-
-
-def _carries_on(plan: Plan, base: PublishedState | None) -> bool:
+def carries_on(plan: Plan, base: PublishedState | None) -> bool:
+    """Whether what the run before said of the platform's closed dates still holds."""
     return base is not None and plan.platform in base.as_of and plan.restated_from is None
 
 
-def _manifests(
-    home: Home, plan: Plan, base: PublishedState | None, entity: str
+def manifests(
+    home: Home, plan: Plan, base: PublishedState | None, entity: str, since: date | None = None
 ) -> Iterator[tuple[date, dict[str, Any]]]:
-    """Manifests of the dates to read, oldest first."""
-    if _carries_on(plan, base):
-        candidates = days(plan.start, plan.end)
+    """Manifests of the dates to read, oldest first.
+
+    Args:
+        since: the first date to read of a run that carries on; by default its own first.
+    """
+    if carries_on(plan, base):
+        candidates = days(since or plan.start, plan.end)
     else:
         folders = (home.landing / plan.platform / entity).glob("report_date=*")
         found = sorted(date.fromisoformat(path.name.partition("=")[2]) for path in folders)
@@ -103,13 +82,3 @@ def _partition(home: Home, platform: str, entity: str, day: date) -> Path:
 
 def _latest(found: str | None, before: dict[str, str | None], name: str) -> str | None:
     return max(filter(None, (found, before.get(name))), default=None)
-
-
-def _ranges(ordered: Iterable[date]) -> list[tuple[date, date]]:
-    result: list[tuple[date, date]] = []
-    for day in ordered:
-        if result and result[-1][1] + ONE_DAY == day:
-            result[-1] = (result[-1][0], day)
-        else:
-            result.append((day, day))
-    return result

@@ -19,7 +19,8 @@ from redline import restating
 from redline.errors import RedlineError, SettingError, StorageError, is_lasting
 from redline.plan import Plan
 from redline.publish import content, parquet_files, state
-from redline.publish.freshness import freshness, gaps
+from redline.publish.freshness import freshness
+from redline.publish.gaps import gaps
 from redline.publish.state import PublishedState
 from redline.settings import Home, Settings
 

@@ -37,7 +37,7 @@ class PublishedState:
         published_at: UTC, ISO 8601.
         row_counts, checksums: per table, over the rows of `platform`.
         freshness: per entity `newest_report_date` (with rows) and `newest_updated_at`.
-        gaps: ranges of business dates for which no orders were ever delivered.
+        gaps: ranges (`entity`, `from`, `to`) of business dates without rows, though due.
         versions: of the parts that made it.
     """
 

@@ -21,6 +21,9 @@ from redline.contract import Entity
 from redline.errors import SourceError
 from redline.marketplaces import is_platform_name
 
+# What `fingerprint` answers where a date's delivery is not there, and is not waited for.
+MISSING = "missing"
+
 # In the metadata of a batch's schema: the names of columns that its source dropped, as JSON.
 DROPPED = b"redline.dropped"
 
@@ -70,7 +73,10 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:
-        """What changes when the date's records change, cheap to ask; None if that is unknown."""
+        """What changes when the date's records change, cheap to ask; None if that is unknown.
+
+        MISSING where the date has no delivery yet and is answered with no rows: a gap until it has.
+        """
         ...
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from redline.contract import Entity, entity
 from redline.errors import RedlineError, SourceError, StorageError, is_lasting, system_code
 from redline.plan import days
-from redline.sources import Address, _damage, told_names
+from redline.sources import MISSING, Address, _damage, told_names
 
 FORMATS = ("csv", "jsonl", "parquet")
 ROWS_PER_BATCH = 100_000
@@ -59,10 +59,12 @@ class FilesSource:
     Attributes:
         platform: the name under which its records are kept.
         root: the folder, without symbolic links.
+        missing: what a date without a file does: `stop`, or `gap`: it is answered with no rows.
     """
 
     platform: str
     root: Path
+    missing: str = "stop"
 
     def span(self) -> tuple[date, date]:
         """First and last business date of the orders' folder.
@@ -112,7 +114,7 @@ class FilesSource:
         return list(dict.fromkeys(name for file in files for name in _columns(entity, file)))
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:
-        """Size and modification time of the date's file; None where there is none."""
+        """Size and modification time of the date's file; None or MISSING where there is none."""
         marks = []
         for suffix in FORMATS:
             try:
@@ -120,7 +122,8 @@ class FilesSource:
             except OSError:
                 continue
             marks.append(f"{suffix}:{status.st_size}:{status.st_mtime_ns}")
-        return " ".join(marks) or None
+        absent = MISSING if self.missing == "gap" and not self._is_left_out(entity) else None
+        return " ".join(marks) or absent
 
     def _is_left_out(self, entity: Entity) -> bool:
         folder = self.root / entity.name
@@ -173,7 +176,7 @@ class FilesSource:
         self, entity: Entity, files: dict[date, DatedFile], start: date, end: date
     ) -> None:
         missing = [day for day in days(start, end) if day not in files]
-        if not missing:
+        if not missing or self.missing == "gap":
             return
         more = f" and {len(missing) - 1} more dates up to {missing[-1]}" if len(missing) > 1 else ""
         raise SourceError(
@@ -189,11 +192,13 @@ def open_source(address: Address) -> FilesSource:
     Raises:
         SourceError: the folder is missing or not absolute, or an option is unknown.
     """
-    if address.options:
+    options = dict(address.options)
+    missing = options.pop("missing", "stop")
+    if options or missing not in ("stop", "gap"):
         raise SourceError(
-            f"unknown option '{next(iter(address.options))}'",
+            f"unknown option '{next(iter(options), f'missing={missing}')}'",
             "files://",
-            "the only option is platform",
+            "the options are platform, and missing=stop or missing=gap",
         )
     path = Path(address.path)
     if not path.is_absolute():
@@ -204,7 +209,7 @@ def open_source(address: Address) -> FilesSource:
         )
     if not path.is_dir():
         raise SourceError("no such folder", str(path), f"lay files out as {LAYOUT}")
-    return FilesSource(address.platform, path.resolve())
+    return FilesSource(address.platform, path.resolve(), missing)
 
 
 def literal(path: Path) -> str:

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from redline.alerts import write_alerts
@@ -66,6 +67,28 @@ def test_every_evening_has_a_file_and_every_alert_says_what_to_do(settings: Sett
         "evening 2",
     )
     assert list(alert) == sorted(alert)
+
+
+def test_an_alert_names_the_gaps_among_the_dates_that_its_numbers_rest_on(
+    settings: Settings, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.parquet"
+    duckdb.sql("select timestamp '2026-03-01 05:00' as updated_at").write_parquet(str(rows))
+    for number in range(26):
+        day = FIRST + timedelta(days=number)
+        folder = settings.home.landing / "sim" / "orders" / f"report_date={day}"
+        folder.mkdir(parents=True)
+        landed = 0 if number in (1, 18, 19) else 1
+        file = {"name": str(rows), "source_date": str(day), "rows_landed": landed}
+        (folder / "manifest.json").write_text(json.dumps({"files": [file]}))
+    publish_with_alerts(settings, 0, 25, [("a", 13), ("b", 14), ("c", 25)])
+
+    # Seven cohort dates that end six dates before the evening, and those that are still moving.
+    told = {alert["alert_id"]: alert for path in write_alerts(settings) for alert in lines(path)}
+    assert told["a"]["known_gaps"] == ["orders: no data for 1 date (2026-03-02)"]
+    assert told["b"]["known_gaps"] == []
+    assert told["c"]["known_gaps"] == ["orders: no data for 2 dates (2026-03-19 to 2026-03-20)"]
+    assert told["c"]["text"].endswith(f"; {told['c']['known_gaps'][0]}")
 
 
 def test_writing_the_same_run_again_changes_no_byte_even_after_later_runs(

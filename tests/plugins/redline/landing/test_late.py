@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from redline.sources import MISSING
 from tests.plugins.redline.landing.shop import DAY, Shop, row
 
 NEXT = DAY + timedelta(days=1)
@@ -295,3 +296,12 @@ def test_a_row_refused_as_future_lands_when_its_untouched_date_is_asked_for_agai
     shop.deliver("complaints", DAY, row("complaints", "c1", updated_at=TOMORROW))
     assert shop.land("complaints")["quarantined_by_reason"] == {"future:updated_at": 1}
     assert shop.land("complaints", DAY, NEXT, published_through=DAY)["late_rows"] == 1
+
+
+def test_a_file_that_is_taken_away_after_it_was_landed_changes_nothing(shop: Shop) -> None:
+    shop.fingerprints[("complaints", DAY)] = "v1"
+    publish_first_day(shop)
+    shop.fingerprints[("complaints", DAY)] = MISSING
+    shop.reads.clear()
+    shop.land("complaints", NEXT, published_through=DAY, run_id="run-2")
+    assert [start for _, start, _ in shop.reads] == [NEXT]

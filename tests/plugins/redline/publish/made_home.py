@@ -29,7 +29,7 @@ create table marts.dim_products (platform varchar, product_id varchar, merchant_
     is_certified boolean, status varchar, valid_from date);
 create table marts.dim_categories (category_id varchar, category_name varchar);
 create table marts.dim_policies (policy_id varchar, platform varchar, metric varchar,
-    comparator varchar, violation_threshold double);
+    comparator varchar, violation_threshold double, evaluation_days integer);
 create table marts.fct_merchant_daily_rates (platform varchar, merchant_id varchar,
     metric varchar, cohort_date date, numerator bigint, denominator bigint, rate double,
     as_of_date date);
@@ -48,7 +48,7 @@ create table marts.fct_alerts (alert_id varchar, as_of_date date, platform varch
     numerator bigint, denominator bigint, value decimal(9, 4), threshold decimal(9, 4),
     measure varchar);
 insert into marts.dim_categories values ('beauty', 'Beauty');
-insert into marts.dim_policies values ('p1', '*', 'complaint_rate', '>=', 0.03);
+insert into marts.dim_policies values ('p1', '*', 'complaint_rate', '>=', 0.03, 7);
 """
 
 
