@@ -38,7 +38,7 @@ help: ## list the targets
 # --- what a person runs -----------------------------------------------------------------------
 
 .PHONY: run
-run: $(VENV)/.installed ## run the daily job [SOURCE=address START=date END=date]
+run: $(VENV)/.installed ## run the daily job [SOURCE=addresses START=date END=date]
 	@$(BIN)/python -m redline.run --source "$$SOURCE" --start "$$START" --end "$$END"
 
 .PHONY: restate

@@ -292,11 +292,13 @@ class Shop:
 
     folder: Path
     home: Home
+    platform: str = PLATFORM
+    options: str = ""
 
     @property
     def source(self) -> str:
         """The address of the marketplace."""
-        return f"files://{self.folder}?platform={PLATFORM}"
+        return f"files://{self.folder}?platform={self.platform}{self.options}"
 
     @property
     def settings(self) -> Settings:
@@ -335,14 +337,18 @@ class Shop:
         write_alerts(self.settings, plan.run_id)
 
     def make_run(
-        self, *arguments: str, airflow: Path | None = None
+        self, *arguments: str, airflow: Path | None = None, beside: Shop | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """`make run`, through the real Airflow; `airflow` is a home whose metadata it may copy."""
+        """`make run`, through the real Airflow; `airflow` is a home whose metadata it may copy.
+
+        `beside` is another marketplace of the same home, taken in first.
+        """
         if airflow is not None:
             shutil.copytree(airflow, self.home.root / "airflow")
         inherited = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
+        source = f"{beside.source} {self.source}" if beside else self.source
         return subprocess.run(
-            [sys.executable, "-m", "redline.run", "--source", self.source, *arguments],
+            [sys.executable, "-m", "redline.run", "--source", source, *arguments],
             env={**inherited, "PYTHONPATH": "plugins", "REDLINE_HOME": str(self.home.root)},
             cwd=PROJECT,
             capture_output=True,

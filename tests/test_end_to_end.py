@@ -19,6 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from redline import airflow_env, summary
@@ -210,6 +211,96 @@ def test_a_warehouse_that_was_tampered_with_is_not_published(
         assert said in line
     assert shop.visible() == before
     assert not (shop.home.alerts / f"{NEXT}.jsonl").exists()
+
+
+# --- several marketplaces ------------------------------------------------------------------------
+
+ABSENT = LAST - 3 * ONE_DAY
+
+
+def published_of(shop: Shop) -> dict[str, str]:
+    """The platform's published Parquet files with rows, by name: the hash of their bytes."""
+    folder = (shop.home.published / "current" / "parquet").resolve()
+    return {
+        name: digest
+        for name, digest in files(folder).items()
+        if name.endswith(f"/{shop.platform}.parquet")
+        and pq.read_metadata(folder.parent / name).num_rows
+    }
+
+
+def history_of(shop: Shop) -> list[tuple[date, list[dict[str, str]]]]:
+    """The evenings that were published for the platform, each with its gaps."""
+    rows = shop.marts(
+        f"select as_of_date, gaps from marts.published_run where platform = '{shop.platform}'"
+        " order by as_of_date"
+    )
+    return [(evening, json.loads(gaps)) for evening, gaps in rows]
+
+
+def test_one_marketplace_that_fails_keeps_its_evening_the_other_publishes_and_it_catches_up(
+    eve: Shop, undisturbed: tuple[Shop, Plan], airflow: Path, tmp_path: Path
+) -> None:
+    shop = eve.copied_to(tmp_path)
+    shutil.copytree(shop.folder, tmp_path / "twin")
+    twin = Shop(tmp_path / "twin", shop.home, "twin", "&missing=gap")
+    late = {path: path.read_bytes() for path in twin.folder.glob(f"*/{ABSENT}.*")}
+    for path in late:
+        path.unlink()
+    twin.run(FIRST, CHUNK_END, name="twin")
+    absent = [
+        {"entity": entity, "from": str(ABSENT), "to": str(ABSENT)}
+        for entity in sorted(path.parent.name for path in late)
+    ]
+    ((_, gaps),) = history_of(twin)
+    assert sorted(gaps, key=lambda gap: gap["entity"]) == absent
+    told = [
+        line for path in shop.home.alerts.glob("*.jsonl") for line in map(json.loads, path.open())
+    ]
+    incomplete = {line["platform"] for line in told if line["known_gaps"]}
+    assert incomplete == {"twin"}
+
+    before, alerts = published_of(twin), files(shop.home.alerts)
+    delivered = twin.folder / "orders" / f"{LAST}.csv"
+    good = delivered.read_text()
+    delivered.write_text(good.replace("order_id,", "order,", 1))
+    result = shop.make_run("--start", str(LAST), "--end", str(LAST), airflow=airflow, beside=twin)
+
+    assert result.returncode == 1, result.stdout
+    assert f"Missing: twin is missing, keeps {CHUNK_END}: extract failed: " in result.stdout
+    assert f"orders/{LAST}.csv" in result.stdout  # where
+    assert f"Published shop from {LAST} to {LAST}" in result.stdout
+    assert f"In breach on shop on the evening of {LAST}" in result.stdout
+    assert f"In breach on twin on the evening of {CHUNK_END}" in result.stdout
+    assert f"Gap of twin, orders: no data for 1 date ({ABSENT})" in result.stdout
+    assert shop.dag_states() == ["failed", "success"]
+    assert published_of(twin) == before
+    assert [evening for evening, _ in history_of(twin)] == [CHUNK_END]
+    assert [evening for evening, _ in history_of(shop)] == [CHUNK_END, LAST]
+    now = files(shop.home.alerts)
+    assert {name: now[name] for name in alerts} == alerts
+    assert f"alerts/{LAST}.jsonl" in now
+
+    # The next day the broken file is mended, and the date that was absent has come as well.
+    delivered.write_text(good)
+    for path, content in late.items():
+        path.write_bytes(content)
+    plan = twin.run(NEXT, name="next")
+
+    assert (plan.start, plan.end) == (LAST, NEXT)
+    assert history_of(twin)[1:] == [(NEXT, [])]
+    assert history_of(shop) == [(CHUNK_END, []), (LAST, [])]
+    entries = twin.marts(
+        f"""
+        select cohort_date, component, sum(quantity) from marts.fct_cohort_ledger
+        where platform = 'twin' and report_date = '{LAST}' and component = 'complaints'
+            and cohort_date = '{ABSENT - ONE_DAY}'
+        group by all
+        """
+    )
+    assert entries == [(ABSENT - ONE_DAY, "complaints", 4)]  # under the next open date
+    rates = twin.marts(RATES.replace("where", "where platform = 'twin' and"))
+    assert rates == undisturbed[0].marts(RATES) != []
 
 
 # --- killed half-way -----------------------------------------------------------------------------

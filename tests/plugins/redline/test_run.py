@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from redline.progress import Watch
+from redline.run import Outcome, Part, main
 from redline.settings import PROJECT
 
 
@@ -120,6 +122,60 @@ def test_a_killed_run_leaves_no_lock_behind(tmp_path: Path) -> None:
 def test_dates_outside_the_source_are_refused_with_the_dates_it_has(tmp_path: Path) -> None:
     line = refused(run(tmp_path / "home", "--start", "1999-01-01", "--end", "1999-01-02"))
     assert "the source has nothing from 1999-01-01 to 1999-01-02" in line
+
+
+def test_two_marketplaces_of_one_platform_are_refused(tmp_path: Path) -> None:
+    line = refused(run(tmp_path / "home", "--source", "files:///a files:///b"))
+    assert "2 marketplaces are of one platform, 'files'" in line
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_connection_without_an_address_is_named(tmp_path: Path) -> None:
+    line = refused(run(tmp_path / "home", REDLINE_MARKETPLACES="douyin"))
+    assert "no source is set (Airflow connection 'douyin'): set AIRFLOW_CONN_DOUYIN" in line
+
+
+def test_where_no_marketplace_can_be_begun_each_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run(
+        tmp_path / "home",
+        REDLINE_MARKETPLACES="one,two",
+        AIRFLOW_CONN_ONE=f"files://{tmp_path}/empty",
+    )
+    assert (result.returncode, result.stderr) == (1, "")
+    first, second = result.stdout.splitlines()
+    assert first.startswith("Error: one: no folder of orders")
+    assert second.startswith("Error: two: no source is set (Airflow connection 'two')")
+
+
+@pytest.mark.parametrize(("ends", "code"), [("ab", 0), ("a", 1), ("", 1)])
+def test_the_exit_code_is_1_when_any_marketplace_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, code: int
+) -> None:
+    monkeypatch.setenv("REDLINE_HOME", str(tmp_path))
+    shown: list[dict[str, str | None]] = []
+
+    def run_steps(parts: tuple[Part, ...], *_: object) -> Outcome:
+        """The DAG runs of those in `ends` succeed; a publication of the others fails."""
+        events: list[dict[str, object]] = []
+        for part in parts:
+            name = part.marketplace.name
+            last = (
+                {"stage": f"end {name}", "state": "done", "marketplace": name}
+                if name in ends
+                else {"stage": "publish", "state": "failed", "error": {"line": f"no {name}"}}
+            )
+            events += [{"stage": f"begin {name}", "state": "started", "marketplace": name}, last]
+        return Outcome(parts, Watch(tmp_path / "events", events), tmp_path / "log", 1.0)
+
+    def show(settings: object, outcome: Outcome, console: object) -> None:
+        shown.append({part.marketplace.name: outcome.failure(part) for part in outcome.parts})
+
+    monkeypatch.setattr("redline.run.run_steps", run_steps)
+    monkeypatch.setattr("redline.summary.show", show)
+    assert main(["--source", f"{SMALL}&platform=a {SMALL}&platform=b"]) == code
+    failures = {name: None if name in ends else f"publish failed: no {name}" for name in "ab"}
+    assert shown == ([failures] if ends else [])  # where none is published, the errors suffice
 
 
 def test_an_unpublished_date_cannot_be_restated(tmp_path: Path) -> None:
