@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from redline import planning
 from redline.contract import entity
-from redline.errors import SourceError
+from redline.errors import SettingError, SourceError
 from redline.sources import MISSING, open_source
 
 DAY = date(2024, 3, 5)
@@ -46,6 +47,15 @@ def test_a_folder_that_is_missing_is_no_gap(folder: Path) -> None:
     source = open_source(f"files://{folder}?missing=gap")
     with pytest.raises(SourceError, match="no folder of orders"):
         list(source.read(entity("orders"), DAY, NEXT))
+
+
+def test_a_run_for_a_date_after_the_last_orders_is_refused_all_the_same(folder: Path) -> None:
+    (folder / "orders").mkdir()
+    (folder / "orders" / f"{DAY}.csv").write_text("order_id\n")
+    source = open_source(f"files://{folder}?missing=gap")
+    planning.check_span(source, DAY, NEXT)
+    with pytest.raises(SettingError, match=f"the source has nothing from {NEXT} to {NEXT}"):
+        planning.check_span(source, NEXT, NEXT)
 
 
 def test_a_word_that_means_nothing_is_refused(folder: Path) -> None:
