@@ -44,6 +44,24 @@ def write_content(folder: Path, made: Iterable[Share]) -> None:
     (folder / CONTENT_FILE).write_text(json.dumps(content, indent=0, sort_keys=True) + "\n")
 
 
+def emptied(base: Path, tables: Iterable[Table], made: Iterable[Share]) -> list[Share]:
+    """Shares without rows for the files of the run before that none of `made` would replace.
+
+    A file that a reader names does not come and go with the platform that published last.
+    """
+    by_name = {table.name: table for table in tables}
+    names = {file_name(share) for share in made}
+    found = []
+    for name in sorted(read_content(base).keys() - names):
+        _, table_name, *dated, file = name.split("/")
+        table, owner = by_name.get(table_name), file.removesuffix(".parquet")
+        if table is not None and table.has_owner and owner != "all":
+            day = date.fromisoformat(dated[0].partition("=")[2]) if dated else None
+            share = Share(table, owner, day, 0, 0)
+            found += [share] if file_name(share) == name else []
+    return found
+
+
 def link_unchanged(folder: Path, base: Path, made: Iterable[Share]) -> list[Share]:
     """Share with the run before every file that would be the same; the shares left are returned."""
     content = read_content(base)

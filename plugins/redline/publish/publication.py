@@ -163,6 +163,7 @@ def _write(
             for share in content.shares(connection, table, plan)
         ]
         if base is not None and base_folder is not None:
+            shares += parquet_files.emptied(base_folder, made.values(), shares)
             changed = _changed_closed_dates(plan, base, base_folder, shares)
             if changed:
                 content.check_closed_dates(connection, plan.platform, changed)

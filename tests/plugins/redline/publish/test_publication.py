@@ -523,3 +523,27 @@ def test_a_first_publication_that_fails_leaves_the_home_unpublished(settings: Se
         publish(replace(plan, base_run="gone"), settings)
     assert published_state(settings.home) is None
     assert publish(plan, settings)["published"] is True
+
+
+def test_a_platforms_files_stay_to_the_byte_while_others_publish_those_without_rows_too(
+    settings: Settings,
+) -> None:
+    def files_of(platform: str) -> dict[str, str]:
+        current = settings.home.published / "current" / "parquet"
+        found = made_home.fingerprint(current.resolve())
+        return {name: mark for name, mark in found.items() if name.endswith(f"/{platform}.parquet")}
+
+    made_home.transform(settings, "one", FIRST, FIRST + timedelta(days=2))
+    quiet = FIRST + timedelta(days=1)
+    change(settings, f"delete from marts.fct_cohort_ledger where report_date = '{quiet}'")
+    last = FIRST + timedelta(days=2)
+    publish(make_plan(settings, "one", FIRST, last), settings)
+    was = files_of("one")
+    assert {
+        "fct_violation_records/one.parquet",
+        f"fct_cohort_ledger/report_date={quiet}/one.parquet",
+    } <= was.keys()
+
+    run_days(settings, 0, 3, "two")
+    run_days(settings, 4, 4, "two")
+    assert files_of("one") == was
