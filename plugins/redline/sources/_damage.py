@@ -1,119 +1,167 @@
 """What is wrong with a text file that cannot be read: slow, exact, and only asked on failure.
 
 DuckDB reads hundreds of files in one query and knows that one of them is damaged; these
-functions walk a single file in plain Python to say where and what to do about it.
+functions walk a single file in plain Python to say where and what to do about it. What is packed
+is walked before it is read: DuckDB takes a Zstandard file that is cut off for a shorter one, and
+does not look at checksums.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
 import json
-import mmap
-import sys
-from pathlib import Path
+import re
+from collections.abc import Iterator
+from typing import Any
 
 from redline.errors import SourceError
+from redline.sources._text import DatedFile, lines, opened, records
 
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CHUNK = 1 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def refuse_other_encodings(path: Path) -> None:
-    """Raise SourceError, with line and byte, where a file is not UTF-8."""
-    content = path.read_bytes()
+def _chunks(file: DatedFile) -> Iterator[bytes]:
+    with opened(file) as content:
+        while chunk := content.read(_CHUNK):
+            yield chunk
+
+
+def refuse_other_encodings(file: DatedFile) -> None:
+    """Raise SourceError, with line and byte, where a file is not in its encoding."""
+    encoding = file.dialect.encoding or "utf-8"
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line, offset = 1, 0
+    looks = "an older encoding"
     try:
-        content.decode()
+        for chunk in _chunks(file):
+            if offset == 0 and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                looks = "UTF-16"
+            offset += len(chunk)
+            line += decoder.decode(chunk).count("\n")
+        decoder.decode(b"", True)
     except UnicodeDecodeError as error:
-        guess = "UTF-16" if content.startswith(UTF16_MARKS) else "an older encoding"
-        line = content.count(b"\n", 0, error.start) + 1
+        before = bytes(error.object[: error.start]).decode(encoding, "ignore")
+        at = offset - len(error.object) + error.start
+        is_default = encoding in ("utf-8", "utf-8-sig")
         raise SourceError(
-            f"not UTF-8 at line {line}, byte {error.start} (it looks like {guess})",
-            str(path),
-            "save the file as UTF-8 and run again",
+            f"not {'UTF-8' if is_default else encoding} at line {line + before.count(chr(10))}, "
+            f"byte {at}" + (f" (it looks like {looks})" if is_default else ""),
+            file.place,
+            "save the file as UTF-8, or name its encoding (encoding=gb18030), and run again"
+            if is_default
+            else "name its encoding (encoding=...), or save it as UTF-8, and run again",
         ) from None
 
 
-def refuse_ragged_rows(path: Path) -> None:
+def refuse_ragged_rows(file: DatedFile) -> None:
     """Raise SourceError, with the line, where a CSV file is cut off or a row has not its fields."""
-    csv.field_size_limit(sys.maxsize)
-    begin, width = 1, 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, strict=True)
-        try:
-            for row in rows:
-                width = width or len(row)
-                if row and len(row) != width:
-                    raise SourceError(
-                        f"line {begin} has {len(row)} fields where the header has {width}",
-                        str(path),
-                        "the file is truncated or a comma is not quoted: deliver it again, whole",
-                    )
-                begin = rows.line_num + 1
-        except csv.Error:
-            raise SourceError(
-                f"the record at line {begin} holds a quote that is not closed",
-                str(path),
-                "the file is truncated or a quote is not doubled: deliver it again, whole",
-            ) from None
+    width = 0
+    for begin, row in records(file):
+        width = width or len(row)
+        refuse_ragged_row(file, begin, row, width)
 
 
-def may_hide_a_field(path: Path) -> bool:
-    """Whether a CSV line ends in a comma.
+def refuse_ragged_row(file: DatedFile, begin: int, row: list[str], width: int) -> None:
+    """Raise SourceError where a record has not its fields; an empty line is none."""
+    if row and len(row) != width:
+        raise SourceError(
+            f"line {begin} has {len(row)} fields where the header has {width}",
+            file.place,
+            "the file is truncated or a delimiter is not quoted: deliver it again, whole",
+        )
+
+
+def may_hide_a_field(file: DatedFile) -> bool:
+    """Whether a CSV line ends in a delimiter.
 
     DuckDB takes `a,b,` for two fields as well as for three with an empty last one, so that an
     unquoted comma in a row with an empty end would shift its values in silence.
+
+    Raises:
+        SourceError: a packed file is damaged; all of it is unpacked for that.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        ends_open = content[-1:] == b","
-        return ends_open or any(content.find(end) >= 0 for end in (b",\n", b",\r"))
+    delimiter = (file.dialect.delimiter or ",").encode()
+    hides, last = False, b""
+    for chunk in _chunks(file):
+        joined = last + chunk
+        hides = hides or delimiter + b"\n" in joined or delimiter + b"\r" in joined
+        last = chunk[-1:]
+        if hides and not file.packing:
+            return True
+    return hides or last == delimiter
 
 
-def refuse_mixed_line_ends(path: Path) -> None:
+def refuse_damaged_packing(file: DatedFile) -> None:
+    """Raise SourceError where a packed file is damaged, cut off or unpacks without end."""
+    for _ in _chunks(file):
+        pass
+
+
+def refuse_mixed_line_ends(file: DatedFile) -> None:
     """Raise SourceError where a CSV file ends its lines in more than one way."""
-    content = path.read_bytes()
-    windows = content.count(b"\r\n")
-    kinds = windows, content.count(b"\n") - windows, content.count(b"\r") - windows
+    windows = newlines = returns = 0
+    last = b""
+    for chunk in _chunks(file):
+        joined = last + chunk
+        windows += joined.count(b"\r\n")
+        newlines += chunk.count(b"\n")
+        returns += chunk.count(b"\r")
+        last = chunk[-1:] if chunk.endswith(b"\r") else b""
+    kinds = windows, newlines - windows, returns - windows
     if sum(count > 0 for count in kinds) > 1:
         raise SourceError(
             "its lines end in different ways (CR LF and LF)",
-            str(path),
+            file.place,
             "write all line ends alike and run again",
         )
 
 
-def refuse_broken_lines(path: Path) -> None:
+def refuse_broken_lines(file: DatedFile) -> None:
     """Raise SourceError, with the line, where a JSON Lines file holds anything but objects."""
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if line.isspace():
-                continue
-            try:
-                found = _object(line)
-            except ValueError as error:
-                found, reason = None, str(error)
-            else:
-                reason = "not an object"
-            if found is None:
-                raise SourceError(
-                    f"line {number} is not a JSON object ({reason})",
-                    str(path),
-                    "the file is truncated or damaged: deliver it again, one object per line",
-                )
+    for _ in objects(file):
+        pass
 
 
-def _object(line: str) -> dict[str, object] | None:
+def objects(file: DatedFile) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a JSON Lines file and their objects, numbers of the outermost as text.
+
+    Raises:
+        SourceError: a line is something else.
+    """
+    for number, line in enumerate(lines(file, "\n"), start=1):
+        if line.isspace():
+            continue
+        try:
+            found = _object(line)
+        except (ValueError, RecursionError) as error:
+            found = None
+            reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+        else:
+            reason = "not an object"
+        if found is None:
+            raise SourceError(
+                f"line {number} is not a JSON object ({reason})",
+                file.place,
+                "the file is truncated or damaged: deliver it again, one object per line",
+            )
+        yield line, found
+
+
+def _object(line: str) -> dict[str, Any] | None:
     """The object on a line, None for any other value; ValueError for what is not JSON."""
-    pairs: list[list[str]] = []
+    names: list[str] = []
 
-    def note(items: list[tuple[str, object]]) -> dict[str, object]:
-        pairs.append([name for name, _ in items])
+    def note(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        names[:] = [name for name, _ in items]  # the outermost object is finished last
         return dict(items)
 
-    found = json.loads(line, object_pairs_hook=note)
+    found = json.loads(line, object_pairs_hook=note, parse_int=str, parse_float=str)
     if not isinstance(found, dict):
         return None
-    names = pairs[-1]  # the outermost object is finished last
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if len(names) != len(found):
+        twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"it names {twice} twice")
+    if "\\u" in line and _SURROGATE.search(json.dumps(found, ensure_ascii=False)):
+        raise ValueError("half of a surrogate pair")
     return found

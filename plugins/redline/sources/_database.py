@@ -319,7 +319,7 @@ class DatabaseSource:
         """The time of a change in UTC, as DuckDB's SQL over the query's last column."""
         column = next(each for each in relation.entity.columns if each.name == _MOVES)
         origin = MappedColumn(_MOVES, _AT, epoch=relation.moves.epoch)
-        found = expression(column, origin, relation.kind or "", self.mapping.timezone)
+        found = expression(column, origin, f'"{_AT}"', relation.kind or "", self.mapping.timezone)
         return f"try_cast({found} as timestamp)"
 
     def _is_left_out(self, connection: duckdb.DuckDBPyConnection, wanted: Entity) -> bool:

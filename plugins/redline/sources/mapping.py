@@ -192,13 +192,18 @@ def read_mapping(text: str, options: Collection[str]) -> SourceMapping:
 
 
 def select(
-    mapping: SourceMapping, wanted: Entity, found: Mapping[str, str], where: str
+    mapping: SourceMapping,
+    wanted: Entity,
+    found: Mapping[str, str],
+    where: str,
+    names: Mapping[str, str] | None = None,
 ) -> Selection:
     """Hold a relation's columns against the contract.
 
     Args:
         found: the relation's columns and their DuckDB types.
         where: what a person calls the relation: a table, a file.
+        names: what the columns are called in SQL, where that is not their own name.
 
     Raises:
         SourceError: a required column is missing, or a column has a type of which the contract's
@@ -221,7 +226,8 @@ def select(
             continue
         used.add(origin.column)
         _refuse_type(mapping, wanted, column, origin, kind, where)
-        expressions[column.name] = expression(column, origin, kind, mapping.timezone)
+        name = names[origin.column] if names else _quoted(origin.column)
+        expressions[column.name] = expression(column, origin, name, kind, mapping.timezone)
     dropped = tuple(name for name in found if name not in used)
     return Selection(expressions, dropped, tuple(absent))
 
@@ -269,14 +275,14 @@ def _refuse_type(
         )
 
 
-def expression(column: Column, origin: MappedColumn, kind: str, timezone: str) -> str:
+def expression(column: Column, origin: MappedColumn, name: str, kind: str, timezone: str) -> str:
     """SQL for a column of the contract over theirs; what has no meaning stays for the door.
 
     Args:
-        kind: the DuckDB type of their column.
+        name: their column, as SQL.
+        kind: its DuckDB type.
         timezone: of times without an offset.
     """
-    name = _quoted(origin.column or "")
     upper = kind.upper()
     if origin.epoch is not None:
         number = f"try_cast({name} as double) / {_PER_SECOND[origin.epoch]}"
@@ -301,7 +307,7 @@ def expression(column: Column, origin: MappedColumn, kind: str, timezone: str) -
             if upper.startswith(("TIMESTAMP", "DATE")):
                 return moved
             return f"coalesce({moved}::varchar, {name}::varchar)"
-        return f"{name}::timestamp" if upper.startswith(("TIMESTAMP", "DATE")) else name
+        return name  # of any unit: what no timestamp holds is for the door to refuse
     if origin.codes:
         whens = " ".join(
             f"when {_literal(theirs)} then {_literal(ours)}"

@@ -46,7 +46,7 @@ def put_lines(root: Path, *rows: str, day: date = DAY, header: str = HEADER) -> 
 def read(
     root: Path, name: str = "order_items", start: date = DAY, end: date | None = None
 ) -> list[Row]:
-    batches = open_source(f"files://{root}").read(entity(name), start, end or start)
+    batches = open_source(f"files://{root}?settle=0").read(entity(name), start, end or start)
     return [row for batch in batches for row in batch.to_pylist()]
 
 
@@ -220,7 +220,7 @@ def test_folders_with_special_characters_are_read_as_they_are_named(tmp_path: Pa
     root = tmp_path / "a [1]*? =ü"
     put_lines(root, "o1,1,p1,1,2.00")
     put_lines(tmp_path / "a 1 =ü", "o2,1,p1,1,2.00")
-    address = "files://" + str(root).replace("?", "%3F")
+    address = "files://" + str(root).replace("?", "%3F") + "?settle=0"
     (batch,) = open_source(address).read(LINES, DAY, DAY)
     assert batch.column("order_id").to_pylist() == ["o1"]
 
@@ -271,7 +271,15 @@ def test_an_address_without_a_folder_is_refused(tmp_path: Path) -> None:
     for address, says in (
         (f"files://{tmp_path / 'nowhere'}", "no such folder"),
         ("files://relative/folder", "three slashes"),
-        (f"files://{tmp_path}?delimiter=;", "unknown option 'delimiter'"),
+        (f"files://{tmp_path}?separator=;", "unknown option 'separator'"),
+        (f"files://{tmp_path}?delimiter=;;", "the delimiter is not one character"),
+        (f"files://{tmp_path}?quote=%0A", "the quote is not one character"),
+        (f"files://{tmp_path}?encoding=klingon", "unknown encoding 'klingon'"),
+        (f"files://{tmp_path}?encoding=base64", "unknown encoding 'base64'"),
+        (f"files://{tmp_path}?settle=soon", "not a number of seconds"),
+        (f"files://{tmp_path}?settle=nan", "not a number of seconds"),
+        (f"files://{tmp_path}?done=../x", "done is not a name"),
+        (f"files://{tmp_path}?mapping=orders.yml", "not an absolute path"),
     ):
         with pytest.raises(SourceError, match=says):
             open_source(address)
@@ -300,7 +308,9 @@ def test_two_files_for_one_date_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "todo"),
     [
-        ("2024-03-05.csv.gz", "unpack it"),
+        ("2024-03-05.csv.bz2", "unpack it"),
+        ("2024-03-05.parquet.gz", "unpack it"),
+        ("2024-03-05.csv.done", "?done=.done"),
         ("2024-03-05.CSV", "rename it"),
         ("2024-03-05 (1).csv", "rename it"),
         ("2024-03-05csv", "rename it"),
@@ -359,7 +369,7 @@ def csv_of(*lines: str, end: str = "\n") -> bytes:
         (b"\xef\xbb\xbf", "empty where a header is due"),
         (b"\n" + csv_of(*ROWS), "empty where a header is due"),
         (b"order_id,line_no,product_id,quantity\no1,1,p1,1\n", "without the column unit_price"),
-        (csv_of(*ROWS).replace(b",", b";"), "fields are separated by commas"),
+        (csv_of(*ROWS).replace(b",", b"/"), "how are fields separated?"),
         (csv_of(*ROWS).replace(b"quantity", b"line_no"), "names 'line_no' twice"),
         (csv_of(*ROWS)[:-12], "line 4 has 2 fields where the header has 5"),
         (csv_of(*ROWS, "o4,1,p1,1,2,00"), "line 5 has 6 fields where the header has 5"),
@@ -372,7 +382,7 @@ def csv_of(*lines: str, end: str = "\n") -> bytes:
             csv_of(ROWS[0], "o2,1,caf\xe9,1,2.00").decode().encode("latin-1"),
             "not UTF-8 at line 3, byte 71",
         ),
-        (b"\xff\xfe" + csv_of(*ROWS).decode().encode("utf-16-le"), "looks like UTF-16"),
+        (b"\xff\xfe" + csv_of(*ROWS).decode().encode("utf-16-le") + b"\0", "not utf-16 at line 5"),
         (csv_of(*ROWS).replace(b"\n", b"\r\n", 1), "lines end in different ways"),
     ],
 )
