@@ -70,7 +70,7 @@ def land_delivery(settings: Settings, delivery: Delivery, folder: Path) -> None:
     Land the dates before it; then the rest, and the closed dates once more.
     """
     platform, eve = delivery.history.platform, RESENT_ON - ONE_DAY
-    source = f"files://{folder}?platform={platform}"
+    source = f"files://{folder}?platform={platform}&settle=0"
     deliver(without_resent(delivery), folder, DAYS)
     land_dates(settings, platform, source, FIRST, eve)
     deliver(delivery, folder, DAYS)

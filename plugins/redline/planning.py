@@ -7,7 +7,6 @@ import json
 import re
 from datetime import date, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 from redline import policies, restating
@@ -16,6 +15,7 @@ from redline.marketplaces import CONNECTION
 from redline.plan import ONE_DAY, Plan
 from redline.settings import Home, Settings
 from redline.sources import Source, open_source, parse_address
+from redline.sources import without_password as without_password
 
 HOME_FORMAT = 1
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
@@ -163,16 +163,6 @@ def open_known_source(source_text: str) -> Source:
 def check_address(source_text: str) -> None:
     """Raise SourceError unless the address names a source; nothing is opened."""
     parse_address(without_password(source_text))
-
-
-def without_password(address: str) -> str:
-    """The address as it may be written down: a password in it becomes `***`."""
-    parts = urlsplit(address)
-    credentials, at, host = parts.netloc.rpartition("@")
-    if not at or ":" not in credentials:
-        return address
-    user = credentials.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
 
 
 def prepare_home(settings: Settings) -> None:

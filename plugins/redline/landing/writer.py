@@ -17,6 +17,7 @@ from redline.landing.door import column_list, make_table, version_columns
 from redline.landing.engine import Statement, literal, quoted, run_side_by_side
 from redline.landing.partitions import LandedFile, checksum, file_name, partition
 from redline.plan import Plan
+from redline.sources import without_password
 
 _PARQUET = "(FORMAT parquet, COMPRESSION zstd)"
 _NOTHING = "nothing"
@@ -169,5 +170,5 @@ def _quarantine_copy(plan: Plan, entity: Entity, each: Delivery, path: Path) -> 
 
 
 def _without_password(address: str) -> str:
-    parts = urlsplit(address)
+    parts = urlsplit(without_password(address))
     return urlunsplit((*parts[:1], parts.netloc.rpartition("@")[2], *parts[2:]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -26,6 +27,14 @@ MISSING = "missing"
 
 # In the metadata of a batch's schema: the names of columns that its source dropped, as JSON.
 DROPPED = b"redline.dropped"
+
+# What follows `user:` up to the last @ of the host's part, else up to any: a port is none.
+_CREDENTIALS = re.compile(
+    r"([a-z0-9+.-]+://[^/?#@:]*:)(?![0-9]+(?:[/?#]|$))(?:[^/?#]*|[^@]*)@", re.IGNORECASE
+)
+_UNENCODED = re.compile(
+    r"[a-z0-9+.-]+://[^/?#@:]*:(?![0-9]+(?:[/?#]|$))[^/?#@]*[/?#][^@]*@", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -100,9 +109,15 @@ def parse_address(text: str) -> Address:
     module = f"{__name__}.{parts.scheme}"
     if not parts.scheme.isidentifier() or importlib.util.find_spec(module) is None:
         raise SourceError(
-            f"'{text}' names no source",
+            f"'{without_password(text)}' names no source",
             "SOURCE or AIRFLOW_CONN_MARKETPLACE",
-            "use simulator://, files:///dir, postgres://, mysql:// or olist:///dir",
+            "use simulator://, files:///dir, s3://bucket/prefix, postgres://, mysql:// or olist:///dir",
+        )
+    if _UNENCODED.match(text):
+        raise SourceError(
+            "a password with a slash, question mark or hash in it",
+            f"the address of {parts.scheme}://",
+            "percent-encode it: %2F, %3F, %23",
         )
     options = dict(parse_qsl(parts.query))
     path = unquote(parts.netloc.rpartition("@")[2] + parts.path)
@@ -116,6 +131,14 @@ def parse_address(text: str) -> Address:
     return Address(parts.scheme, path, options, platform, text)
 
 
+def without_password(address: str) -> str:
+    """The address as it may be written down: a password in it becomes `***`.
+
+    Also one with a slash in it, which makes it no address but is a password all the same.
+    """
+    return _CREDENTIALS.sub(r"\1***@", address, count=1)
+
+
 def open_source(text: str) -> Source:
     """Open the source at an address; nothing is read yet.
 
@@ -123,7 +146,12 @@ def open_source(text: str) -> Source:
         SourceError: the address means nothing, or nothing can be read there.
     """
     address = parse_address(text)
-    source: Source = importlib.import_module(f"{__name__}.{address.scheme}").open_source(address)
+    module = importlib.import_module(f"{__name__}.{address.scheme}")
+    if not hasattr(module, "open_source"):  # such as that of mappings
+        raise SourceError(
+            f"{address.scheme}:// names no source", "SOURCE", "see README, Your own data"
+        )
+    source: Source = module.open_source(address)
     return source
 
 

@@ -13,7 +13,7 @@ from datetime import date
 
 from redline.contract import Entity
 from redline.errors import SourceError
-from redline.sources._storage import Part
+from redline.sources._storage import Part, part_source
 from redline.sources.mapping import SourceMapping
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -93,7 +93,9 @@ class Layout:
             told, dot, suffix = match[1] if match else "", ".", match[2] if match else ""
             dot, suffix = suffix[:1], suffix[1:]
         else:
-            found = re.fullmatch("/".join(_source(part) for part in self.parts), name, re.DOTALL)
+            found = re.fullmatch(
+                "/".join(part_source(part) for part in self.parts), name, re.DOTALL
+            )
             groups = found.groups() if found else ()
             told = _joined(self.tokens, groups)
             dot = "."
@@ -160,10 +162,6 @@ def format_of(suffix: str) -> tuple[str, str]:
     """Format and packing of a suffix."""
     form, _, packing = suffix.partition(".")
     return form, packing
-
-
-def _source(part: Part) -> str:
-    return re.escape(part) if isinstance(part, str) else part.pattern
 
 
 def _joined(tokens: Sequence[str], groups: Sequence[str]) -> str:

@@ -197,7 +197,7 @@ def _jsonl_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
             found = None
         if isinstance(found, dict):
             columns = tuple(found)
-        elif reader == "slow jsonl" or not first.lstrip().startswith("{"):
+        else:
             _damage.refuse_broken_lines(file)
     return Shape(reader, columns, packing=file.packing), file
 

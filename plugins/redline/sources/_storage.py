@@ -78,6 +78,11 @@ class Storage(Protocol):
         ...
 
 
+def part_source(part: Part) -> str:
+    """A part as a regular expression."""
+    return re.escape(part) if isinstance(part, str) else part.pattern
+
+
 def literal(path: Path | str) -> str:
     """The path as DuckDB's readers take it: a bracket in a folder's name is no pattern."""
     return _GLOB.sub(r"[\g<0>]", str(path))

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+_KINDS = {"gz": "gzip", "zst": "Zstandard"}
+_MAGIC = {
+    "gz": re.compile(rb"\x1f\x8b"),
+    "zst": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL),
+}
 
 csv.field_size_limit(sys.maxsize)
 
@@ -114,6 +121,15 @@ def opened(file: DatedFile) -> BinaryIO:
 class _Unpacked(io.RawIOBase):
     def __init__(self, file: DatedFile, raw: BinaryIO) -> None:
         self._file, self._raw, self._count = file, raw, 0
+        begin = raw.read(4)
+        if not _MAGIC[file.packing].match(begin):
+            raw.close()
+            raise SourceError(
+                f"not a {_KINDS[file.packing]} file, as its name says",
+                file.place,
+                "name it as it is packed, or deliver it again, whole",
+            )
+        raw.seek(0)
         self._inner: Any = (
             gzip.GzipFile(fileobj=raw)
             if file.packing == "gz"
@@ -129,7 +145,12 @@ class _Unpacked(io.RawIOBase):
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError, pa.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise self._damaged(error) from None
+            raise SourceError(
+                f"the {_KINDS[self._file.packing]} file is cut off or damaged "
+                f"after {self._count} bytes of content",
+                self._file.place,
+                "deliver it again, whole",
+            ) from None
         self._count += len(content)
         size = max(self._file.entry.size, 1)
         if self._count > MOST_UNPACKED or (
@@ -142,16 +163,6 @@ class _Unpacked(io.RawIOBase):
             )
         buffer[: len(content)] = content
         return len(content)
-
-    def _damaged(self, error: Exception) -> SourceError:
-        kind = {"gz": "gzip", "zst": "Zstandard"}[self._file.packing]
-        if self._count == 0 and not isinstance(error, EOFError) and "runcated" not in str(error):
-            what = f"not a {kind} file, as its name says"
-        elif isinstance(error, EOFError) or "runcated" in str(error):
-            what = f"the {kind} file is cut off after {self._count} bytes of content"
-        else:
-            what = f"the {kind} file is damaged after {self._count} bytes of content"
-        return SourceError(what, self._file.place, "deliver it again, whole")
 
     def close(self) -> None:
         if not self.closed:

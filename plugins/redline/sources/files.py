@@ -294,7 +294,9 @@ def make_source(address: Address, storage: Storage, known: Collection[str] = ())
         raise SourceError("done is not a name", where, "write done=.done or done=_SUCCESS")
     missing = options.get("missing", "stop")
     if missing not in ("stop", "gap"):
-        raise SourceError(f"missing={missing} means nothing", where, "write stop or gap")
+        raise SourceError(
+            f"missing={missing} means nothing", where, "write missing=stop or missing=gap"
+        )
     mapping = read_mapping(options["mapping"], MAPPED) if "mapping" in options else NO_MAPPING
     source = FilesSource(
         address.platform,

@@ -70,13 +70,13 @@ def reasons(report: SourceReport, name: str) -> dict[str, int]:
 def test_a_source_that_fits_the_contract_is_usable(
     shop: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = check_source(f"files://{shop}")
+    report = check_source(f"files://{shop}?settle=0")
     assert (report.start, report.end, report.platform) == (DAY, DAY, "files")
     assert {each.entity: each.rows for each in report.entities} == {
         each.name: int(not each.optional) for each in ENTITIES
     }
     assert not any(each.faults or each.batch_fault for each in report.entities)
-    assert main([f"files://{shop}"]) == 0
+    assert main([f"files://{shop}?settle=0"]) == 0
     assert "every row fits the contract" in capsys.readouterr().out
     assert not home.exists()
 
@@ -103,7 +103,7 @@ def test_a_row_fault_is_counted_with_a_sample(
     key = entity(name).key[0]
     good = dict.fromkeys(changes, "") | good_row(name)
     put(shop, name, good, good | changes | {key: "odd"})
-    report = check_source(f"files://{shop}")
+    report = check_source(f"files://{shop}?settle=0")
     assert reasons(report, name) == ({reason: 1} if reason else {})
     assert report.is_usable
     for each in report.entities:
@@ -114,14 +114,16 @@ def test_a_row_fault_is_counted_with_a_sample(
 def test_versions_and_identical_duplicates_are_no_conflict(shop: Path) -> None:
     order = good_row("orders")
     put(shop, "orders", order, order, order | {"updated_at": f"{DAY} 02:00:00", "amount": "1"})
-    assert reasons(check_source(f"files://{shop}"), "orders") == {}
+    assert reasons(check_source(f"files://{shop}?settle=0"), "orders") == {}
     put(shop, "orders", order, order | {"amount": "1"}, good_row("orders", order_id="o2"))
-    assert reasons(check_source(f"files://{shop}"), "orders") == {"conflicting_duplicate": 2}
+    assert reasons(check_source(f"files://{shop}?settle=0"), "orders") == {
+        "conflicting_duplicate": 2
+    }
 
 
 def test_personal_keys_are_not_shown(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(shop, "buyers", {"buyer_id": "13800138000", "updated_at": "never"})
-    assert main([f"files://{shop}"]) == 1
+    assert main([f"files://{shop}?settle=0"]) == 1
     shown = "".join(capsys.readouterr())
     assert "not_a_timestamp:updated_at" in shown
     assert "13800138000" not in shown
@@ -130,7 +132,9 @@ def test_personal_keys_are_not_shown(shop: Path, capsys: pytest.CaptureFixture[s
 def test_columns_left_out_or_outside_the_contract_are_listed(shop: Path) -> None:
     put(shop, "reviews", good_row("reviews", body="fine", mood="calm"))
     (found,) = (
-        each for each in check_source(f"files://{shop}").entities if each.entity == "reviews"
+        each
+        for each in check_source(f"files://{shop}?settle=0").entities
+        if each.entity == "reviews"
     )
     assert found.left_out == ("product_id",)
     assert found.extra == ("mood",)
@@ -141,7 +145,7 @@ def test_a_batch_fault_fails_the_check_in_one_line(
 ) -> None:
     (shop / "reviews" / f"{DAY}.csv").write_text("")
     (shop / "refunds" / f"{DAY}.csv").unlink()
-    assert main([f"files://{shop}"]) == 1
+    assert main([f"files://{shop}?settle=0"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("error: reviews: the file is empty where a header is due")
@@ -152,7 +156,7 @@ def test_an_entity_without_one_good_row_fails_the_check(
     shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(shop, "orders", good_row("orders", merchant_id=""), good_row("orders", amount="-1"))
-    assert main([f"files://{shop}"]) == 1
+    assert main([f"files://{shop}?settle=0"]) == 1
     assert "all 2 rows of orders would be refused" in capsys.readouterr().err
 
 
@@ -166,7 +170,7 @@ def test_a_long_range_is_checked_in_parts(tmp_path: Path) -> None:
                 good_row(name, merchant_id="") if name == "orders" else good_row(name),
                 day=day,
             )
-    report = check_source(f"files://{tmp_path}", days[1])
+    report = check_source(f"files://{tmp_path}?settle=0", days[1])
     (orders,) = (each for each in report.entities if each.entity == "orders")
     assert (orders.rows, orders.dates, orders.refused) == (99, 99, 99)
 
@@ -177,11 +181,14 @@ def test_an_address_or_range_that_means_nothing_fails_in_one_line(
     with pytest.raises(SourceError):
         check_source("ftp://somewhere")
     with pytest.raises(SettingError):
-        check_source(f"files://{shop}", DAY, DAY - timedelta(days=1))
+        check_source(f"files://{shop}?settle=0", DAY, DAY - timedelta(days=1))
     for arguments, says in (
         (["ftp://somewhere"], "names no source"),
-        ([f"files://{shop}", "2024-03-05", "2024-03-04"], "END 2024-03-04 is before START"),
-        ([f"files://{shop}", "yesterday"], "'yesterday' is not a date"),
+        (
+            [f"files://{shop}?settle=0", "2024-03-05", "2024-03-04"],
+            "END 2024-03-04 is before START",
+        ),
+        ([f"files://{shop}?settle=0", "yesterday"], "'yesterday' is not a date"),
         ([f"files://{shop / 'nowhere'}"], "no such folder"),
     ):
         assert main(arguments) == 1

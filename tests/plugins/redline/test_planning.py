@@ -213,7 +213,11 @@ def test_a_home_keeps_its_time_zone(tmp_path: Path) -> None:
     [
         ("postgres://reader:s3cret@db:5432/shop?a=b", "postgres://reader:***@db:5432/shop?a=b"),
         ("postgres://reader@db/shop", "postgres://reader@db/shop"),
-        ("files:///data/with:colon", "files:///data/with:colon"),
+        ("s3://KEY:s3/cr+et@bucket/in?a=b@c", "s3://KEY:***@bucket/in?a=b@c"),
+        ("mysql://me:p@ss@db/shop", "mysql://me:***@db/shop"),
+        ("mysql://me@db:3306/shop?note=a@b", "mysql://me@db:3306/shop?note=a@b"),
+        ("mysql://db:3306/shop?note=a@b", "mysql://db:3306/shop?note=a@b"),
+        ("files:///data/with:colon@x", "files:///data/with:colon@x"),
         ("simulator://?merchants=3&days=10", "simulator://?merchants=3&days=10"),
     ],
 )
