@@ -24,6 +24,8 @@ override DAYS := $(value DAYS)
 export ORDERS MERCHANTS DAYS
 override KILLS := $(value KILLS)
 export KILLS
+override MINUTES := $(value MINUTES)
+export MINUTES
 override RECORD := $(value RECORD)
 override ALL := $(value ALL)
 export RECORD ALL
@@ -93,6 +95,10 @@ servers:
 	    apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive \
 	      apt-get install --yes --quiet=2 postgresql mariadb-server-core; } > /dev/null; \
 	fi
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-dev ## feed damaged files to the readers, for ten minutes [MINUTES=n]
+	@$(BIN)/python -m tests.plugins.redline.sources.fuzz "$${MINUTES:-10}"
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## style and types, changing nothing

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import threading
 import time
 from datetime import date
@@ -21,7 +22,11 @@ from hypothesis import strategies as st
 
 from redline.contract import entity
 from redline.errors import SourceError, StorageError
+from redline.settings import PROJECT
 from redline.sources import open_source
+from redline.sources._layout import layout_of
+from redline.sources.files import MAPPED
+from redline.sources.mapping import read_mapping
 
 DAY = date(2024, 3, 5)
 LINES = entity("order_items")
@@ -286,3 +291,12 @@ def test_unfinished_names_are_passed_over(tmp_path: Path) -> None:
     for ending in (".part", ".tmp", "~", ".crdownload"):
         put(tmp_path, f"order_items/{DAY}.csv{ending}", "half of")
     assert len(read(tmp_path)) == 1
+
+
+def test_the_mapping_of_the_readme_is_one(tmp_path: Path) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(timezone:.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    mapping = read_mapping(str(put(tmp_path, "mapping.yml", text)), MAPPED)
+    layout = layout_of(mapping, entity("orders"))
+    assert layout.path_of(DAY) == "export/orders_2024-03-05.csv.gz"
+    assert len(mapping.of(entity("orders")).columns) == 4
