@@ -12,6 +12,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from redline.errors import SourceError
@@ -72,24 +73,38 @@ def refuse_ragged_row(file: DatedFile, begin: int, row: list[str], width: int) -
         )
 
 
-def may_hide_a_field(file: DatedFile) -> bool:
-    """Whether a CSV line ends in a delimiter.
+@dataclass(frozen=True)
+class Signs:
+    """What makes DuckDB read a CSV file otherwise than it is written.
 
-    DuckDB takes `a,b,` for two fields as well as for three with an empty last one, so that an
-    unquoted comma in a row with an empty end would shift its values in silence.
+    Attributes:
+        ends_open: a line ends in a delimiter. `a,b,` is taken for two fields as well as for three
+            with an empty last one, so that an unquoted comma in a row with an empty end would
+            shift its values in silence.
+        has_returns: a carriage return stands alone. With a line feed within quotes it makes rows
+            vanish.
+    """
+
+    ends_open: bool
+    has_returns: bool
+
+
+def signs_of(file: DatedFile) -> Signs:
+    """Look through the whole of a CSV file.
 
     Raises:
-        SourceError: a packed file is damaged; all of it is unpacked for that.
+        SourceError: a packed file is damaged.
     """
     delimiter = (file.dialect.delimiter or ",").encode()
-    hides, last = False, b""
+    ends_open, has_returns, last = False, False, b""
     for chunk in _chunks(file):
         joined = last + chunk
-        hides = hides or delimiter + b"\n" in joined or delimiter + b"\r" in joined
+        ends_open = ends_open or delimiter + b"\n" in joined or delimiter + b"\r" in joined
+        if b"\r" in joined and not has_returns:
+            body = joined[:-1] if joined.endswith(b"\r") else joined
+            has_returns = body.count(b"\r") != body.count(b"\r\n")
         last = chunk[-1:]
-        if hides and not file.packing:
-            return True
-    return hides or last == delimiter
+    return Signs(ends_open or last == delimiter, has_returns or last == b"\r")
 
 
 def refuse_damaged_packing(file: DatedFile) -> None:

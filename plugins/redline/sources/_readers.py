@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +35,7 @@ class Shape:
         reader: the name of what reads them.
         columns: names of the columns; of JSON Lines those of the first object.
         delimiter, quote, packing: of their text.
+        schema: of Parquet, as text: one that stores an amount as text must not fail its neighbours.
     """
 
     reader: str
@@ -43,6 +43,7 @@ class Shape:
     delimiter: str = ""
     quote: str = ""
     packing: str = ""
+    schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def shaped(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
         OSError, pa.ArrowException: it cannot be read.
     """
     if file.format == "parquet":
-        columns = _parquet_columns(file)
-        shape = Shape("parquet", columns)
+        schema = _parquet_schema(file)
+        shape = Shape("parquet", tuple(schema.names), schema=str(schema))
     else:
         if file.packing and file.format == "jsonl":
             _damage.refuse_damaged_packing(file)
@@ -176,10 +177,13 @@ def _csv_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
             if twice in asked
             else "deliver it with its header, each column once",
         )
-    reader = "csv" if _is_utf8(file) else "slow csv"
-    if reader == "csv" and _damage.may_hide_a_field(file):
-        _damage.refuse_ragged_rows(file)
-    elif reader != "csv" and file.packing:
+    reader = "slow csv"
+    if _is_utf8(file):
+        signs = _damage.signs_of(file)
+        reader = "slow csv" if signs.has_returns else "csv"
+        if signs.ends_open and reader == "csv":
+            _damage.refuse_ragged_rows(file)
+    elif file.packing:
         _damage.refuse_damaged_packing(file)
     dialect = file.dialect
     return Shape(reader, columns, dialect.delimiter or ",", dialect.quote, file.packing), file
@@ -204,10 +208,6 @@ def _jsonl_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
 
 def _is_utf8(file: DatedFile) -> bool:
     return (file.dialect.encoding or "utf-8").lower() in (*_UTF8, "utf-8-sig")
-
-
-def _parquet_columns(file: DatedFile) -> tuple[str, ...]:
-    return tuple(_parquet_schema(file).names)
 
 
 def _parquet_schema(file: DatedFile) -> pa.Schema:
@@ -237,11 +237,13 @@ def _refuse_missing_columns(wanted: Wanted, file: DatedFile, columns: Sequence[s
             c.name for c in wanted.entity.columns if mapped.column(c.name).column == missing[0]
         )
         where = f" (change {wanted.mapping.where(wanted.entity, ours)})"
+        # Where a text file comes without its header the names are its first row.
+        known = columns if file.format == "parquet" else wanted.asked
         raise SourceError(
             f"{wanted.entity.name} without the column{'s'[: len(missing) - 1]} "
             f"{', '.join(missing)}",
             file.place,
-            f"expected {', '.join(required)}; found {told_names(columns, wanted.asked)}"
+            f"expected {', '.join(required)}; found {told_names(columns, known)}"
             + (where if wanted.mapping.path else "")
             + (" (how are fields separated?)" if len(columns) == 1 else ""),
         )
@@ -369,24 +371,19 @@ def _read_parquet(
         $files, filename = true, hive_partitioning = false, union_by_name = false,
         binary_as_string = true
     )"""
-    # One statement per schema: a file that stores an amount as text must not fail its neighbours.
-    alike: dict[str, list[DatedFile]] = defaultdict(list)
-    for file in files:
-        alike[str(_parquet_schema(file))].append(file)
     with _connect(files[0].storage) as connection:
-        for group in alike.values():
-            described = connection.execute(
-                f"describe select * from {table}", {"files": [literal(group[0].place)]}
-            ).fetchall()
-            found = {name: kind for name, kind, *_ in described if name != "filename"}
-            chosen = select(wanted.mapping, wanted.entity, found, group[0].place)
-            yield from _query(connection, table, {}, chosen, group)
+        described = connection.execute(
+            f"describe select * from {table}", {"files": [literal(files[0].place)]}
+        ).fetchall()
+        found = {name: kind for name, kind, *_ in described if name != "filename"}
+        chosen = select(wanted.mapping, wanted.entity, found, files[0].place)
+        yield from _query(connection, table, {}, chosen, files)
 
 
 def _read_csv_slowly(
     wanted: Wanted, shape: Shape, files: Sequence[DatedFile]
 ) -> Iterator[pa.RecordBatch]:
-    """What is not UTF-8: decoded line by line, never on a disk."""
+    """What is not UTF-8, or ends its lines oddly: decoded line by line, never on a disk."""
     width = len(shape.columns)
     for file in files:
         chosen = _chosen_of_text(wanted, shape.columns, file.place)

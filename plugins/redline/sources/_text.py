@@ -7,7 +7,6 @@ import csv
 import gzip
 import io
 import re
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -42,7 +41,7 @@ _MAGIC = {
     "zst": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL),
 }
 
-csv.field_size_limit(sys.maxsize)
+csv.field_size_limit(LONGEST_LINE)  # a quote that is not closed must not fill the memory
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ def sheet(*rows: Row, end: str = "\n", delimiter: str = ",") -> bytes:
     """The rows as CSV."""
     text = io.StringIO(newline="")
     names = list(dict.fromkeys(name for each in rows for name in each)) or list(NAMES)
-    writer = csv.DictWriter(text, names, lineterminator=end, delimiter=delimiter)
+    # Python's writer sees no need to quote a line feed that ends no line.
+    quoting = csv.QUOTE_ALL if end == "\r" else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(text, names, lineterminator=end, delimiter=delimiter, quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode("utf-8", "surrogatepass")
@@ -180,6 +182,11 @@ CASES: tuple[Case, ...] = (
     ),
     Case("CR LF", {FILE: sheet(order("a"), order("b"), end="\r\n")}, {"a": {}, "b": {}}),
     Case("CR alone", {FILE: sheet(order("a"), order("b"), end="\r")}, {"a": {}, "b": {}}),
+    Case(
+        "CR alone, with line feeds within quotes",
+        {FILE: sheet(order("a", **{"\n,,,": "one\ntwo"}), end="\r")},
+        {"a": {}},
+    ),
     Case(
         "line ends of both kinds",
         {FILE: _TWO.replace(b"\n", b"\r\n", 1)},
