@@ -16,9 +16,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from redline.contract import entity
+from redline.contract import Entity, entity
 from redline.errors import RedlineError
 from redline.landing.batches import read_chunks
 from redline.landing.door import admit, evening
@@ -95,6 +96,24 @@ def _parquet(rows: list[dict[str, Any]], **options: Any) -> bytes:
     return sink.getvalue()
 
 
+def _typed() -> bytes:
+    """Rows as a database would export them."""
+    table = pa.Table.from_pylist(_rows(40)).drop_columns(["amount", "paid_at", "status"])
+    moments = pa.array([1772150400000000 + n for n in range(40)], pa.timestamp("us", "UTC"))
+    columns = {
+        "amount": pa.array([Decimal(n) / 4 for n in range(40)], pa.decimal128(18, 2)),
+        "paid_at": moments,
+        "shipped_at": moments.cast(pa.timestamp("us")).cast(pa.date32(), safe=False),
+        "status": pa.array(["active"] * 40).dictionary_encode(),
+        "lines": pa.array([[n] for n in range(40)]),
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=16)
+    return sink.getvalue()
+
+
 def _zst(content: bytes) -> bytes:
     return bytes(pa.compress(content, codec="zstd", asbytes=True))
 
@@ -114,6 +133,7 @@ _WHOLE: tuple[Delivery, ...] = (
     Delivery(gzip.compress(_jsonl(_MANY), mtime=0), "jsonl.gz"),
     Delivery(_zst(_jsonl(_MANY)), "jsonl.zst"),
     Delivery(_parquet(_MANY), "parquet"),
+    Delivery(_typed(), "parquet"),
     Delivery(_parquet(_MANY, compression="zstd", use_dictionary=False), "parquet"),
     Delivery(_parquet(_MANY, compression="none", data_page_version="2.0"), "parquet"),
 )
@@ -259,7 +279,8 @@ def check(delivery: Delivery, root: Path, tally: Tally) -> None:
         source = open_source(f"files://{root}?settle=0&{delivery.options}")
         with duckdb.connect(config={"temp_directory": "", "threads": 1}) as connection:
             connection.execute("set timezone = 'UTC'")
-            chunks = read_chunks(source, ORDERS, DAY, DAY)
+            batches = list(source.read(ORDERS, DAY, DAY))
+            chunks = read_chunks(Read(source.platform, batches), ORDERS, DAY, DAY)
             admitted = admit(connection, ORDERS, chunks, [_EVENING], _KEY, "admitted")
             kept = connection.execute("select count(*) from admitted").fetchall()[0][0]
     except RedlineError as error:
@@ -276,16 +297,37 @@ def check(delivery: Delivery, root: Path, tally: Tally) -> None:
         return
     rows = admitted.rows_read.get(DAY, 0)
     assert rows == kept + admitted.rows_collapsed.get(DAY, 0)
-    assert rows == _count(delivery), f"{rows} rows of {_count(delivery)}"
+    keys = Counter(key for batch in batches for key in batch.column("order_id").to_pylist())
+    assert rows == keys.total()
+    _compare(keys, delivery)
     tally.outcomes[f"{delivery.suffix} taken"] += 1
 
 
-def _count(delivery: Delivery) -> int:
-    """How many rows a file holds, by Python's own readers."""
+@dataclass(frozen=True)
+class Read:
+    """A source of what has been read."""
+
+    platform: str
+    batches: list[pa.RecordBatch]
+
+    def span(self) -> None:
+        """No end of its own."""
+
+    def read(self, entity: Entity, start: date, end: date) -> Iterator[pa.RecordBatch]:
+        """What was read."""
+        yield from self.batches
+
+    def fingerprint(self, entity: Entity, day: date) -> None:
+        """Unknown."""
+
+
+def _compare(found: Counter[Any], delivery: Delivery) -> None:
+    """Hold rows and keys against those that Python's own readers find."""
     form, _, packing = delivery.suffix.partition(".")
     content = delivery.content
     if form == "parquet":
-        return int(pq.read_metadata(io.BytesIO(content)).num_rows)
+        assert found.total() == pq.read_metadata(io.BytesIO(content)).num_rows
+        return
     if packing == "gz":
         content = gzip.decompress(content)
     elif packing == "zst":
@@ -295,23 +337,29 @@ def _count(delivery: Delivery) -> int:
         encoding = "latin-1" if encoding != "utf-16" else encoding
     text = content.decode(encoding)
     if form == "jsonl":
-        return sum(not line.isspace() for line in text.split("\n") if line)
-    (delimiter,) = _delimiters(text)
-    header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        lines = [json.loads(line) for line in text.split("\n") if line and not line.isspace()]
+        assert len(lines) == found.total()
+        wanted = Counter(line.get("order_id") for line in lines if _is_plain(line))
+        assert wanted <= found, "keys differ"
+        return
+    header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     rows = [row for row in rows if row]
     assert {len(row) for row in rows} <= {len(header)}, "ragged rows were taken"
-    return len(rows)
+    at = [name.strip() for name in header].index("order_id")
+    assert found == Counter(row[at] or None for row in rows), "keys differ"
 
 
-def _delimiters(text: str) -> list[str]:
-    header = next(iter(io.StringIO(text, newline="")), "")
+def _is_plain(line: dict[str, Any]) -> bool:
+    return isinstance(line.get("order_id"), str | None)
+
+
+def _delimiter(text: str) -> str:
     required = {column.name for column in ORDERS.columns if column.required}
-    found = [
-        d
-        for d in ",;\t|"
-        if required <= {n.strip() for n in next(csv.reader([header], delimiter=d), [])}
-    ]
-    return found[:1] or [","]
+    for delimiter in ",;\t|":
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        if required <= {name.strip() for name in next(reader, [])}:
+            return delimiter
+    return ","
 
 
 def fuzz(minutes: float, report: Callable[[str], None] = print) -> Tally:
