@@ -20,6 +20,7 @@ from redline.sources.mapping import Selection, SourceMapping, select
 
 ROWS_PER_BATCH = 100_000
 DROPPED = b"redline.dropped"
+FILE = "redline.file"  # the column that tells a row's file: theirs may be named filename
 DELIMITERS = (",", ";", "\t", "|")
 
 _UTF8 = ("utf-8", "utf8", "utf_8", "ascii", "us-ascii")
@@ -191,8 +192,10 @@ def _csv_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
 
 def _jsonl_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
     first = next((line for line in lines(file, "\n") if not line.isspace()), None)
-    # DuckDB refuses the byte order mark that Windows tools write.
-    reader = "jsonl" if _is_utf8(file) and file.dialect.encoding != "utf-8-sig" else "slow jsonl"
+    # DuckDB refuses the byte order mark that Windows tools write, and tells no `id` from `ID`.
+    is_marked = file.dialect.encoding == "utf-8-sig"
+    alike = len({name.lower() for name in wanted.asked}) < len(wanted.asked)
+    reader = "jsonl" if _is_utf8(file) and not is_marked and not alike else "slow jsonl"
     columns: tuple[str, ...] = ()
     if first is not None:
         try:
@@ -298,7 +301,7 @@ def _query(
         )
         select {_outputs(chosen)} delivered.report_date, delivered.source_file
         from {table} as file
-        join delivered on delivered.path = file.filename
+        join delivered on delivered.path = file."{FILE}"
         """,
         {
             "files": [literal(file.place) for file in files],
@@ -327,7 +330,7 @@ def _read_csv(wanted: Wanted, shape: Shape, files: Sequence[DatedFile]) -> Itera
     table = f"""read_csv(
         $files, columns = $columns, auto_detect = false, header = true, delim = $delimiter,
         quote = $quote, escape = $quote, strict_mode = true, null_padding = false,
-        filename = true, hive_partitioning = false, max_line_size = {LONGEST_LINE},
+        filename = '{FILE}', hive_partitioning = false, max_line_size = {LONGEST_LINE},
         buffer_size = {2 * LONGEST_LINE}
     )"""
     options = {
@@ -345,7 +348,7 @@ def _read_jsonl(
 ) -> Iterator[pa.RecordBatch]:
     table = f"""read_json(
         $files, columns = $columns, format = 'newline_delimited', ignore_errors = false,
-        filename = true, hive_partitioning = false, maximum_object_size = {LONGEST_LINE}
+        filename = '{FILE}', hive_partitioning = false, maximum_object_size = {LONGEST_LINE}
     )"""
     chosen = _chosen_of_objects(wanted, shape, files[0].place, as_keys=True)
     options = {"columns": dict.fromkeys(wanted.asked, "varchar")}
@@ -367,15 +370,15 @@ def _chosen_of_objects(wanted: Wanted, shape: Shape, where: str, *, as_keys: boo
 def _read_parquet(
     wanted: Wanted, shape: Shape, files: Sequence[DatedFile]
 ) -> Iterator[pa.RecordBatch]:
-    table = """read_parquet(
-        $files, filename = true, hive_partitioning = false, union_by_name = false,
+    table = f"""read_parquet(
+        $files, filename = '{FILE}', hive_partitioning = false, union_by_name = false,
         binary_as_string = true
     )"""
     with _connect(files[0].storage) as connection:
         described = connection.execute(
             f"describe select * from {table}", {"files": [literal(files[0].place)]}
         ).fetchall()
-        found = {name: kind for name, kind, *_ in described if name != "filename"}
+        found = {name: kind for name, kind, *_ in described if name != FILE}
         chosen = select(wanted.mapping, wanted.entity, found, files[0].place)
         yield from _query(connection, table, {}, chosen, files)
 

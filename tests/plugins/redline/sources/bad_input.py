@@ -435,6 +435,7 @@ CASES: tuple[Case, ...] = (
         {PARQUET: table(amount=pa.array([2**64 - 1], pa.uint64()))},
         refused={"not_a_number:amount": 1},
     ),
+    Case("a column named filename", {PARQUET: table(filename=pa.array(["x"]))}, {"k": {}}),
     Case("INT96 times", {PARQUET: _int96()}, {"k": {"paid_at": datetime(2026, 2, 28, 1)}}),
     Case(
         "dates where times are due",

@@ -213,6 +213,18 @@ def test_a_pattern_or_column_that_is_wrong_is_told_with_its_line(tmp_path: Path)
         read(tmp_path, f"mapping={mapping}")
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_names_that_differ_in_case_only_are_told_apart(tmp_path: Path, suffix: str) -> None:
+    columns = "{order_id: ID, product_id: id, line_no: Filename}"
+    mapping = put(tmp_path, "m.yml", f"entities: {{order_items: {{columns: {columns}}}}}")
+    names, values = ("ID", "id", "Filename", "quantity", "unit_price"), ("o", "p", "1", "2", "3")
+    row = json.dumps(dict(zip(names, values, strict=True)))
+    content = row if suffix == "jsonl" else f"{','.join(names)}\n{','.join(values)}\n"
+    put(tmp_path, f"order_items/{DAY}.{suffix}", content)
+    (found,) = read(tmp_path, f"settle=0&mapping={mapping}")
+    assert (found["order_id"], found["product_id"], found["line_no"]) == ("o", "p", "1")
+
+
 def test_a_changed_type_is_told_expected_against_found(tmp_path: Path) -> None:
     columns = {name: pa.array([value]) for name, value in ROW.items()}
     path = put(tmp_path, f"order_items/{DAY}.parquet", b"")
