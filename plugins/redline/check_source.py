@@ -194,7 +194,7 @@ def _judge(
     evenings = [
         evening(day, day, settings.timezone, settings.horizon_days) for day in days(start, end)
     ]
-    key = PseudonymKey(secrets.token_bytes(64), secrets.token_bytes(64))
+    key = PseudonymKey(secrets.token_bytes(64), secrets.token_bytes(64), "thrown away")
     with duckdb.connect(config={"temp_directory": ""}) as connection:
         connection.execute("set timezone = 'UTC'")
         admitted = admit(connection, entity, chunks, evenings, key, "judged")

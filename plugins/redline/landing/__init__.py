@@ -33,7 +33,7 @@ from redline.landing.partitions import (
     swap_in,
     write_manifest,
 )
-from redline.landing.pseudonyms import PseudonymKey, read_key
+from redline.landing.pseudonyms import PseudonymKey, check_key, read_key
 from redline.landing.quarantine import quarantine_summary
 from redline.landing.scope import Scope, scope_of
 from redline.landing.writer import Delivery, write_aside
@@ -117,6 +117,7 @@ def land(
     refused_folder = settings.home.quarantine / plan.platform / entity_name
     try:
         key = read_key(settings)
+        check_key(settings, plan, key)
         aside = open_aside(folder, plan.run_id)
         refused_aside = open_aside(refused_folder, plan.run_id)
         try:

@@ -166,7 +166,7 @@ def _insert_sql(entity: Entity, schema: pa.Schema, table: str) -> str:
         SELECT
             {column_list(entity)}, source_date, source_file, reason,
             CASE WHEN reason IS NOT NULL THEN {_key_sql(entity, '"raw.', '"')} END,
-            CASE WHEN reason IS NOT NULL THEN {_json_sql(entity, '"raw.', '"')} END
+            CASE WHEN reason IS NOT NULL THEN {_refused_sql(entity, types)} END
         FROM (
             SELECT *, {_reason_sql(entity)} AS reason
             FROM (
@@ -274,6 +274,21 @@ def _reason_sql(entity: Entity) -> str:
 def _key_sql(entity: Entity, before: str, after: str = "") -> str:
     names = [f"{before}{name if after else quoted(name)}{after}" for name in entity.key]
     return " || '/' || ".join(f"coalesce({name}::VARCHAR, '')" for name in names)
+
+
+def _refused_sql(entity: Entity, types: dict[str, pa.DataType]) -> str:
+    """A refused row as JSON text. Its values may stand in the wrong columns: all text is scrubbed.
+
+    Not names of records: digits are what they are made of, and they find the row again.
+    """
+    fields = []
+    for column in entity.columns:
+        text = f"{_raw(column)}::VARCHAR"
+        is_name = column.name in entity.key or column.name.endswith("_id")
+        if not (column.personal or column.free_text or is_name):
+            text = text if _is_native(column, types.get(column.name)) else scrub_sql(text)
+        fields.append(f"{literal(column.name)}: {text}")
+    return f"to_json({{{', '.join(fields)}}})::VARCHAR"
 
 
 def _json_sql(entity: Entity, before: str, after: str = "") -> str:

@@ -65,8 +65,8 @@ def partition(folder: Path, report_date: date) -> Path:
 
 
 def report_dates(folder: Path) -> list[date]:
-    """The report dates that have a partition, in order."""
-    names = (entry.name for entry in os.scandir(folder))
+    """The report dates that have a partition, in order; none where nothing was landed."""
+    names = (entry.name for entry in os.scandir(folder)) if folder.is_dir() else iter(())
     return sorted(
         date.fromisoformat(name.removeprefix(_PREFIX)) for name in names if name.startswith(_PREFIX)
     )

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
+import json
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from redline.errors import SettingError, StorageError, is_lasting
+from redline.landing.partitions import report_dates
+from redline.landing.scope import scope_of
+from redline.plan import Plan
 from redline.settings import Settings
 
 _BLOCK = 64  # bytes that SHA-256 takes at a time
@@ -41,10 +46,16 @@ _BARE_CPF = r"(^|[^0-9])[0-9]{11}\b"  # after the phone numbers, which may have 
 
 @dataclass(frozen=True)
 class PseudonymKey:
-    """The key, already mixed into the two blocks that HMAC begins with."""
+    """The key, already mixed into the two blocks that HMAC begins with.
+
+    Attributes:
+        inner, outer: the blocks.
+        id: tells one key from another, and nothing else of it.
+    """
 
     inner: bytes
     outer: bytes
+    id: str
 
     def __repr__(self) -> str:
         """Leave the key out of logs."""
@@ -64,7 +75,39 @@ def read_key(settings: Settings) -> PseudonymKey:
     if len(key) > _BLOCK:
         key = hashlib.sha256(key).digest()
     block = key.ljust(_BLOCK, b"\0")
-    return PseudonymKey(bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block))
+    return PseudonymKey(
+        inner=bytes(byte ^ 0x36 for byte in block),
+        outer=bytes(byte ^ 0x5C for byte in block),
+        id=hmac.digest(key, b"which key is this", "sha256").hex()[:16],
+    )
+
+
+def check_key(settings: Settings, plan: Plan, key: PseudonymKey) -> None:
+    """See that a platform's landed pseudonyms are of this key, or are all about to be made anew.
+
+    A key is rotated by restating from the platform's first landed date on: until that is published,
+    no other run of the platform is let in.
+
+    Raises:
+        SettingError: they are of another key, and the run rewrites only some of them or none.
+    """
+    folder = settings.home.landing / plan.platform
+    path = folder / "pseudonym_key.json"
+    known = json.loads(path.read_text())["key_id"] if path.exists() else None
+    if known == key.id:
+        return
+    if known is not None:
+        landed = {d for each in folder.iterdir() if each.is_dir() for d in report_dates(each)}
+        if not landed <= {*scope_of(plan).open_dates}:
+            raise SettingError(
+                "the pseudonym key is not the one that the landed records were hidden with",
+                f"platform {plan.platform}",
+                f"put the old key back, or rotate it: make restate FROM={min(landed)}",
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    aside.write_text(json.dumps({"key_id": key.id}) + "\n")
+    aside.replace(path)
 
 
 def pseudonym_sql(text: str) -> str:
