@@ -13,7 +13,8 @@ Relations (made by `redline.validation.intake`, over the run's report dates):
 - `intake.files`: one row per file of a manifest or a folder.
 - `intake.refusals`: one row per entity: rows read and refused over the whole range.
 - `intake.references`: one row per reference from one entity to another over the whole range.
-- `intake.volume`: one row per entity and report date, beside the usual volume.
+- `intake.usual`: one row per entity, report date, measure and column: what was found, beside the
+  median of the earlier dates of the same weekday (up to 28 of them).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from redline.contract import ENTITIES, Entity
+from redline.validation.limits import ANY, Limit, read_limits
 from redline.validation.suite import Check, Rows, Severity, Suite, Values
 
 OWNER = "data platform"
@@ -36,10 +38,6 @@ KNOWN_REFUSALS: dict[tuple[str, str], float] = {("olist", "orders"): 0.25}
 # References: a warning above the first share, a stop above the second.
 UNKNOWN_WARN, UNKNOWN_WARN_FROM = 0.01, 20
 UNKNOWN_STOP, UNKNOWN_STOP_FROM = 0.50, 100
-
-# Volume beside the median of the last published dates (up to 28 of them).
-VOLUME_LOW, VOLUME_HIGH = 0.5, 2.0
-VOLUME_FROM_DATES, VOLUME_FROM_ROWS = 7, 20
 
 
 def _column_checks(entity: Entity) -> Iterator[Check]:
@@ -242,18 +240,35 @@ def _reference_check(name: str, severity: Severity, at_most: float, judged_from:
     )
 
 
-_VOLUME_CHECK = Values(
-    name="volume_is_as_usual",
-    table="intake.volume",
-    column="ratio",
-    at_least=VOLUME_LOW,
-    at_most=VOLUME_HIGH,
-    judged=f"published_dates >= {VOLUME_FROM_DATES} and usual_rows >= {VOLUME_FROM_ROWS}",
-    keys=("entity", "report_date", "rows_read", "usual_rows", "ratio"),
-    todo="ask the source whether the day is complete; it is published as it is",
-    severity="warn",
-    owner=OWNER,
-)
+def _usual_checks(limits: tuple[Limit, ...]) -> Iterator[Check]:
+    """What an entity usually looks like; a limit for `*` speaks where none names the entity."""
+    for limit in limits:
+        own = [each.entity for each in limits if each.measure == limit.measure]
+        others = ", ".join(f"'{name}'" for name in own if name != ANY)
+        whose = f"entity = '{limit.entity}'"
+        if limit.entity == ANY:
+            whose = f"entity not in ({others})" if others else "true"
+        of = "" if limit.entity == ANY else f"_of_{limit.entity}"
+        yield Values(
+            name=f"{limit.measure}{of}_is_as_usual",
+            table="intake.usual",
+            column="deviation",
+            at_least=limit.low,
+            at_most=limit.high,
+            judged=f"measure = '{limit.measure}' and {whose} and like_dates >= {limit.from_dates} "
+            f"and usual_rows >= {limit.from_rows}",
+            keys=("entity", "report_date", "of_column", "found", "usual", "deviation"),
+            todo=_USUAL_TODO[limit.measure],
+            severity=limit.severity,
+            owner=OWNER,
+        )
+
+
+_USUAL_TODO = {
+    "volume": "ask the source whether the day is complete; it is published as it is",
+    "nulls": "ask the source why the column came without values",
+    "mix": "ask the source whether a category is missing, or its codes have changed",
+}
 
 SUITE = Suite(
     "intake",
@@ -266,6 +281,6 @@ SUITE = Suite(
         _reference_check(
             "not_most_references_are_unknown", "stop", UNKNOWN_STOP, UNKNOWN_STOP_FROM
         ),
-        _VOLUME_CHECK,
+        *_usual_checks(read_limits()),
     ),
 )

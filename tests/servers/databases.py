@@ -67,6 +67,11 @@ def postgres() -> Iterator[Server]:
         )
         try:
             _wait(server, port)
+            # It listens before it is ready.
+            ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            while subprocess.run(ready, check=False).returncode:
+                assert server.poll() is None, "the server stopped"
+                time.sleep(0.05)
             yield Server(port, "redline", "s3cret word")
         finally:
             server.send_signal(signal.SIGINT)  # "fast": it does not wait for its clients

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class LandedFile:
         fingerprint: what the source said of the date when it was read.
         quarantined_by_reason: refused rows by `<fault>:<column>`.
         landed_at: when, UTC.
+        profile: of what a date itself brought, see `redline.landing.profile`; else empty.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LandedFile:
     fingerprint: str | None
     quarantined_by_reason: dict[str, int]
     landed_at: str
+    profile: dict[str, Any] = field(default_factory=dict)
 
 
 def file_name(source_date: date) -> str:

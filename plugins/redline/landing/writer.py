@@ -16,6 +16,7 @@ from redline.contract import Entity
 from redline.landing.door import column_list, make_table, version_columns
 from redline.landing.engine import Statement, literal, quoted, run_side_by_side
 from redline.landing.partitions import LandedFile, checksum, file_name, partition
+from redline.landing.profile import Profile, profiles
 from redline.plan import Plan
 from redline.sources import without_password
 
@@ -58,6 +59,10 @@ def write_aside(
     """
     deliveries = sorted(deliveries, key=lambda each: (each.report_date, each.source_date))
     reasons = {table: _tally(con, table) for table in {each.table for each in deliveries}}
+    profiled = {
+        table: profiles(con, entity, table)
+        for table in {each.table for each in deliveries if each.source_date == each.report_date}
+    }
     empty = landing_aside / "empty.parquet"
     make_table(con, entity, _NOTHING)
     con.execute(*_landing_copy(plan, entity, _NOTHING, date.min, empty))
@@ -96,6 +101,7 @@ def write_aside(
                 reasons[each.table].get(each.source_date, {}),
                 rows_landed.get(each, 0),
                 partition(landing_aside, each.report_date) / file_name(each.source_date),
+                profiled.get(each.table, {}).get(each.source_date, {}),
             ),
         )
         for each in deliveries
@@ -109,6 +115,7 @@ def _landed_file(
     counts: dict[str | None, int],
     rows_landed: int,
     path: Path,
+    profile: Profile,
 ) -> LandedFile:
     by_reason = {reason: counts[reason] for reason in sorted(filter(None, counts))}
     refused = sum(by_reason.values())
@@ -130,6 +137,7 @@ def _landed_file(
         fingerprint=each.fingerprint,
         quarantined_by_reason=by_reason,
         landed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        profile=profile,
     )
 
 

@@ -22,8 +22,8 @@ from redline.contract import ENTITIES, SQL_TYPES, Entity
 from redline.plan import Plan, days
 from redline.settings import Home, Settings
 from redline.validation.gate import create, repeated
+from redline.validation.usual import make_usual, too_early
 
-USUAL_DATES = 28
 _KEPT_ROWS = 2_000_000
 
 
@@ -96,13 +96,12 @@ def make_relations(
     con.execute("set variable scheme = $1", [urlsplit(plan.source).scheme])
     _make_refusals(con, partitions)
     _make_references(con, plan, settings, unsound)
-    judged_dates = _make_volume(con, root, plan, partitions)
+    make_usual(con, root, plan)
     counts = con.execute(
         "select entity, rows_read, rows_refused from intake.refusals order by 1"
     ).fetchall()
-    notes = []
-    if judged_dates < 7:
-        notes.append(f"volume: too early, {judged_dates} of 7 published dates to compare with")
+    early = too_early(con)
+    notes = [f"as usual: too early to say of {', '.join(early)}"] if early else []
     return {
         "rows_read": {entity: read for entity, read, _ in counts},
         "quarantined": {entity: refused for entity, _, refused in counts if refused},
@@ -460,72 +459,6 @@ def _reference(entity: str, key: str, column: str, known: str) -> str:
             on known.{column} = rows.{column}
             and known.known_on <= rows.report_date
     """
-
-
-def _make_volume(
-    con: duckdb.DuckDBPyConnection, root: Path, plan: Plan, partitions: list[Partition]
-) -> int:
-    """Make `intake.volume`; return how many published dates there are to compare with."""
-    rows = _Columns(
-        pa.schema(
-            {
-                "entity": pa.string(),
-                "report_date": pa.date32(),
-                "rows_read": pa.int64(),
-                "is_published": pa.bool_(),
-            }
-        )
-    )
-    for partition in partitions:
-        rows.rows.append((partition.entity.name, partition.report_date, _own(partition), False))
-    most = 0
-    for entity in ENTITIES if plan.published_through else ():
-        published = list(_last_partitions(root, entity, plan))
-        most = max(most, len(published))
-        rows.rows.extend((entity.name, p.report_date, _own(p), True) for p in published)
-    create(con, "intake.deliveries", rows.table())
-    con.execute(
-        """
-        create table intake.volume as
-        with
-            usual as (
-                select entity, median(rows_read) as usual_rows, count(*) as published_dates
-                from intake.deliveries
-                where is_published
-                group by entity
-            )
-
-        select
-            entity,
-            report_date,
-            rows_read,
-            usual_rows,
-            coalesce(published_dates, 0) as published_dates,
-            case when usual_rows > 0 then rows_read / usual_rows end as ratio
-        from intake.deliveries
-        left join usual using (entity)
-        where not is_published
-        """
-    )
-    return most
-
-
-def _own(partition: Partition) -> int:
-    """Rows read for the date itself, without differences of closed dates."""
-    own = f"source_date={partition.report_date}.parquet"
-    return int(partition.entries.get(own, {}).get("rows_read") or 0)
-
-
-def _last_partitions(root: Path, entity: Entity, plan: Plan) -> Iterator[Partition]:
-    """The last published dates' partitions, newest first, at most USUAL_DATES."""
-    last = plan.published_through
-    if last is None or not (root / entity.name).is_dir():
-        return
-    dates = sorted(
-        (day for day in _dates(root, entity) if day <= last and day < plan.start), reverse=True
-    )
-    for day in dates[:USUAL_DATES]:
-        yield _partition(root, entity, day)
 
 
 def _dates(root: Path, entity: Entity) -> Iterator[date]:

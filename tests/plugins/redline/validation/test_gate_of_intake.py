@@ -268,39 +268,6 @@ def test_what_a_source_is_known_to_refuse_goes_by_its_scheme_not_its_platform(
     assert not message_of(known, "intake.refusals", "few_orders_are_refused")
 
 
-def test_an_unusual_volume_and_a_few_orphans_warn_and_pass(tmp_path: Path) -> None:
-    end = FIRST + 8 * ONE_DAY
-    ordinary = {
-        ("reviews", FIRST + ONE_DAY * offset): landed.records(
-            entity("reviews"), FIRST + ONE_DAY * offset, 40
-        )
-        for offset in range(8)
-    }
-    # Reviews of a day refer to its first six orders; the others wait for theirs.
-    landed.make_landing(
-        tmp_path,
-        FIRST,
-        end,
-        changes={**ordinary, ("reviews", end): landed.records(entity("reviews"), end, 7)},
-    )
-    answer = answer_of(tmp_path, start=end, end=end, published=end - ONE_DAY)
-    assert answer["passed"]
-    volume = message_of(answer, "intake.volume", "volume_is_as_usual")
-    assert "entity=reviews, report_date=2026-03-09, rows_read=7, usual_rows=40.0" in volume
-    assert answer["notes"] == []
-
-
-def test_a_volume_is_too_early_to_judge_with_less_than_a_week_published(tmp_path: Path) -> None:
-    landed.make_landing(
-        tmp_path,
-        changes={("reviews", day): landed.records(entity("reviews"), day, 40) for day in DAYS[:3]},
-    )
-    answer = answer_of(tmp_path, start=LAST, end=LAST, published=LAST - ONE_DAY)
-    assert answer["passed"]
-    assert answer["notes"] == ["volume: too early, 3 of 7 published dates to compare with"]
-    assert not message_of(answer, "intake.volume", "volume_is_as_usual")
-
-
 def test_an_optional_entity_may_be_left_out_but_not_for_some_dates_only(tmp_path: Path) -> None:
     landed.make_landing(tmp_path)
     for name, days in (("buyers", DAYS), ("appeals", DAYS[1:2])):
