@@ -22,6 +22,9 @@ override ORDERS := $(value ORDERS)
 override MERCHANTS := $(value MERCHANTS)
 override DAYS := $(value DAYS)
 export ORDERS MERCHANTS DAYS
+override PLATFORM := $(value PLATFORM)
+override RELEASE := $(value RELEASE)
+export PLATFORM RELEASE
 override KILLS := $(value KILLS)
 export KILLS
 override MINUTES := $(value MINUTES)
@@ -67,6 +70,10 @@ backtest: $(VENV)/.installed ## compare a policy pack with those in force: PACK=
 .PHONY: explain
 explain: $(VENV)/.installed ## tell why a record is open, or list those that are [RECORD=id ALL=1]
 	@$(BIN)/python -m redline.explain $${ALL:+--all} -- "$$RECORD"
+
+.PHONY: quarantine
+quarantine: $(VENV)/.installed ## list what waits in quarantine, or try it again [PLATFORM=name RELEASE=1]
+	@$(BIN)/python -m redline.quarantine --platform "$$PLATFORM" $${RELEASE:+--release}
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform, look for incidents [ORDERS=n MERCHANTS=n DAYS=n]

@@ -1,11 +1,11 @@
 """Late and re-sent deliveries of closed dates: only what differs is landed.
 
 A closed date S is extracted again when the source's fingerprint of it is no longer the one that was
-recorded, or when the run asks for it and no fingerprint tells that it is untouched: asking again
-for a year of untouched files costs little more than looking at their names. Its rows are compared,
-by key and content, with the newest that was landed with `source_date` S in any partition but the
-first open one: that one's file for S is made anew each time, so running again before it is
-published changes nothing.
+recorded, when rows of it wait in a quarantine whose release was asked for, or when the run asks for
+it and no fingerprint tells that it is untouched: asking again for a year of untouched files costs
+little more than looking at their names. Its rows are compared, by key and content, with the newest
+that was landed with `source_date` S in any partition but the first open one: that one's file for S
+is made anew each time, so running again before it is published changes nothing.
 
 Orders and their lines are one unit: lines belong to the version of the order that they arrive
 with, so when one of them differs the order and its whole set of lines are landed. Whatever of a
@@ -43,6 +43,7 @@ from redline.landing.partitions import (
     report_dates,
 )
 from redline.landing.pseudonyms import PseudonymKey
+from redline.landing.release import released_dates
 from redline.landing.scope import Scope
 from redline.plan import ONE_DAY, Plan
 from redline.settings import Settings
@@ -102,6 +103,9 @@ def find_differences(
             ]
             noticed.update(_changed_dates(source, each, known[each.name], closed, scope))
             untouched &= _untouched_dates(source, each, known[each.name], untouched, scope)
+        released = {day for day in released_dates(plan, settings, members) if day >= horizon}
+        noticed |= released
+        untouched -= released
     examined = sorted(noticed.union(scope.asked_again) - untouched)
     table = f"differences_{entity.name}"
     make_table(con, entity, table)
