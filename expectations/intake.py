@@ -11,6 +11,7 @@ Relations (made by `redline.validation.intake`, over the run's report dates):
 - `intake.partitions`: one row per entity and report date.
 - `intake.columns`: one row per Parquet file and column, as found and as due.
 - `intake.files`: one row per file of a manifest or a folder.
+- `intake.source_files`: one row per file that a date brought: rows read, and what became of them.
 - `intake.refusals`: one row per entity: rows read and refused over the whole range.
 - `intake.references`: one row per reference from one entity to another over the whole range.
 - `intake.usual`: one row per entity, report date, measure and column: what was found, beside the
@@ -183,6 +184,22 @@ _BATCH_CHECKS: tuple[Check, ...] = (
             "rows_collapsed",
         ),
         todo="rows were lost at the door: extract the date again and report the loss",
+        owner=OWNER,
+    ),
+    Rows(
+        name="no_row_of_a_source_file_is_lost",
+        table="intake.source_files",
+        wrong="rows_read <> rows_landed + rows_quarantined + rows_collapsed",
+        keys=(
+            "entity",
+            "report_date",
+            "source_file",
+            "rows_read",
+            "rows_landed",
+            "rows_quarantined",
+            "rows_collapsed",
+        ),
+        todo="the file's rows are neither landed nor quarantined: extract its date again",
         owner=OWNER,
     ),
 )

@@ -210,7 +210,10 @@ def _judge(
             group by reason
             """
         ).fetchall()
-    return admitted.rows_read, faults
+    by_date: Counter[date] = Counter()
+    for (day, _), rows in admitted.rows_read.items():
+        by_date[day] += rows
+    return dict(by_date), faults
 
 
 # The command ----------------------------------------------------------------------------------

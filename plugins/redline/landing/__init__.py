@@ -208,14 +208,18 @@ def _deliver_open_dates(
         key,
         "arrived",
     )
+    files: dict[date, dict[str, tuple[int, int]]] = {day: {} for day in scope.open_dates}
+    for (day, file), rows in admitted.rows_read.items():
+        files[day][file] = rows, admitted.rows_collapsed.get((day, file), 0)
     return [
         Delivery(
             report_date=day,
             source_date=day,
             table=admitted.table,
-            rows_read=admitted.rows_read.get(day, 0),
-            rows_collapsed=admitted.rows_collapsed.get(day, 0),
+            rows_read=sum(rows for rows, _ in files[day].values()),
+            rows_collapsed=sum(collapsed for _, collapsed in files[day].values()),
             fingerprint=fingerprints[day],
+            files=files[day],
         )
         for day in scope.open_dates
     ]

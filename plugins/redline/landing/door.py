@@ -44,13 +44,13 @@ class Admitted:
 
     Attributes:
         table: its name in the workbench.
-        rows_read: rows delivered for each date, counted before the door.
-        rows_collapsed: identical copies that were dropped, for each date.
+        rows_read: rows delivered for each date by each source file, counted before the door.
+        rows_collapsed: identical copies that were dropped, likewise.
     """
 
     table: str
-    rows_read: dict[date, int]
-    rows_collapsed: dict[date, int]
+    rows_read: dict[tuple[date, str], int]
+    rows_collapsed: dict[tuple[date, str], int]
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,11 @@ def admit(
     make_table(con, entity, table)
     known = _evenings_table(evenings)
     pads: dict[str, Any] = {"inner": key.inner, "outer": key.outer}
-    rows_read: Counter[date] = Counter()
+    rows_read: Counter[tuple[date, str]] = Counter()
     for chunk in chunks:
-        for counted in pc.value_counts(chunk.column("report_date")):
-            rows_read[counted["values"].as_py()] += counted["counts"].as_py()
+        counted = chunk.group_by(["report_date", "source_file"]).aggregate([([], "count_all")])
+        for day, file, count in zip(*(column.to_pylist() for column in counted), strict=True):
+            rows_read[day, file or ""] += count
         con.register("delivered", _with_evenings(chunk, known))
         insert = _insert_sql(entity, chunk.schema, table)
         # DuckDB refuses parameters that a statement does not use.
@@ -301,8 +302,8 @@ def _json_sql(entity: Entity, before: str, after: str = "") -> str:
 
 def _settle_duplicates(
     con: duckdb.DuckDBPyConnection, entity: Entity, table: str
-) -> dict[date, int]:
-    """Refuse contradicting versions, keep one of identical ones; how many were dropped.
+) -> dict[tuple[date, str], int]:
+    """Refuse contradicting versions, keep one of identical ones; how many of which files go.
 
     Only the few keys that repeat are compared by content.
     """
@@ -317,7 +318,7 @@ def _settle_duplicates(
         f"""
         CREATE OR REPLACE TABLE copies AS
         SELECT
-            id, source_date,
+            id, source_date, source_file,
             min(content) OVER w <> max(content) OVER w AS is_conflict,
             row_number() OVER (w ORDER BY source_file, id) AS copy_no
         FROM (
@@ -332,5 +333,7 @@ def _settle_duplicates(
     con.execute(f"DELETE FROM {quoted(table)} WHERE rowid IN (SELECT id {surplus})")
     conflict = "t.rowid IN (SELECT id FROM copies WHERE is_conflict)"
     con.execute(refuse_sql(entity, table, CONFLICT, conflict))
-    dropped = con.execute(f"SELECT source_date, count(*) {surplus} GROUP BY ALL").fetchall()
-    return dict(dropped)
+    dropped = con.execute(
+        f"SELECT source_date, source_file, count(*) {surplus} GROUP BY ALL"
+    ).fetchall()
+    return {(day, file): count for day, file, count in dropped}

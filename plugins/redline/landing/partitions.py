@@ -40,6 +40,8 @@ class LandedFile:
         quarantined_by_reason: refused rows by `<fault>:<column>`.
         landed_at: when, UTC.
         profile: of what a date itself brought, see `redline.landing.profile`; else empty.
+        source_files: rows read from each source file and identical copies dropped of them; of a
+            closed date empty.
     """
 
     name: str
@@ -54,6 +56,7 @@ class LandedFile:
     quarantined_by_reason: dict[str, int]
     landed_at: str
     profile: dict[str, Any] = field(default_factory=dict)
+    source_files: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def file_name(source_date: date) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -34,6 +34,7 @@ class Delivery:
         rows_read: rows before the door; None: as many as the table holds.
         rows_collapsed: identical copies dropped on the way.
         fingerprint: what the source said of the date.
+        files: of each source file the rows read and the copies dropped; for a closed date, none.
     """
 
     report_date: date
@@ -42,6 +43,7 @@ class Delivery:
     rows_read: int | None
     rows_collapsed: int
     fingerprint: str | None
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
 
 
 def write_aside(
@@ -138,6 +140,7 @@ def _landed_file(
         quarantined_by_reason=by_reason,
         landed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         profile=profile,
+        source_files=dict(each.files),
     )
 
 

@@ -80,6 +80,7 @@ class Engine:
         seconds: an expression for seconds since 1970 of a column, to be summed.
         schema: an expression for the schema that tables without one are in.
         attach: what the server is told at once.
+        tls: options of an address that are handed on to the server's own client.
         settings: what a connection is told first.
     """
 
@@ -94,6 +95,7 @@ class Engine:
     seconds: Callable[[str], str]
     schema: str
     attach: str = ""
+    tls: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
     def quoted(self, *names: str) -> str:
@@ -130,6 +132,7 @@ class DatabaseSource:
         mapping: of tables and columns.
         timezone: of business dates, an IANA name.
         overlap_days: closed dates before today that are looked at again for late commits.
+        tls: how the connection is to be secured, in the words of the server's own client.
     """
 
     platform: str
@@ -138,6 +141,7 @@ class DatabaseSource:
     mapping: SourceMapping
     timezone: str
     overlap_days: int
+    tls: str = ""
     _held: duckdb.DuckDBPyConnection | None = None
 
     @contextlib.contextmanager
@@ -380,7 +384,7 @@ class DatabaseSource:
                 connection.execute("set timezone = 'UTC'")
                 connection.execute(f"create secret market (type {self.engine.name}, {given})")
                 connection.execute(
-                    f"attach {_literal(self.engine.attach)} as market "
+                    f"attach {_literal(f'{self.engine.attach} {self.tls}'.strip())} as market "
                     f"(type {self.engine.name}, secret market, read_only)"
                 )
                 connection.execute("begin transaction")
@@ -477,11 +481,16 @@ def open_database(address: Address, engine: Engine) -> DatabaseSource:
     """
     parts = urlsplit(address.text)
     where = f"{address.scheme}://"
-    unknown = next((name for name in address.options if name not in OPTIONS), None)
+    known = (*OPTIONS, *engine.tls)
+    unknown = next((name for name in address.options if name not in known), None)
     if unknown is not None:
         raise SourceError(
-            f"unknown option '{unknown}'", where, f"known are platform, {', '.join(OPTIONS)}"
+            f"unknown option '{unknown}'", where, f"known are platform, {', '.join(known)}"
         )
+    tls = {name: value for name, value in address.options.items() if name in engine.tls}
+    for name, value in tls.items():
+        if not re.fullmatch(r"[\w./-]+", value):
+            raise SourceError(f"{name} '{value}' is no word or path", where, "write one of its own")
     database = unquote(parts.path.strip("/"))
     try:
         port = parts.port or engine.port
@@ -510,6 +519,7 @@ def open_database(address: Address, engine: Engine) -> DatabaseSource:
         mapping=read_mapping(path, MAPPED) if path else NO_MAPPING,
         timezone=read_settings().timezone,
         overlap_days=int(overlap),
+        tls=" ".join(f"{name}={value}" for name, value in tls.items()),
     )
 
 

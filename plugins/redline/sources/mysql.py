@@ -16,6 +16,7 @@ MYSQL = Engine(
     exact=lambda column: column,
     seconds=lambda column: f"unix_timestamp({column})",
     schema="database()",
+    tls=("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"),
     settings=("set mysql_session_time_zone = '+00:00'",),
 )
 

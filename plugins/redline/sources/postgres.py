@@ -18,6 +18,7 @@ POSTGRES = Engine(
     seconds=lambda column: f"extract(epoch from {column})",
     schema="any(current_schemas(false))",
     attach="connect_timeout=10 application_name=redline",
+    tls=("sslmode", "sslrootcert", "sslcert", "sslkey"),
 )
 
 

@@ -93,6 +93,7 @@ def make_relations(
         is_small = sum(counted[path] for path in filled) <= _KEPT_ROWS
         make_rows(con, f"landing.{entity.name}", entity, filled, keep=is_small)
     con.execute("create table landing.repeated as " + " union all ".join(map(_repeated, ENTITIES)))
+    _make_source_files(con, partitions, settings.home.quarantine / plan.platform)
     con.execute("set variable scheme = $1", [urlsplit(plan.source).scheme])
     _make_refusals(con, partitions)
     _make_references(con, plan, settings, unsound)
@@ -323,6 +324,79 @@ def _repeated(entity: Entity) -> str:
             copies
         from ({repeated(f"landing.{entity.name}", keys)})
     """
+
+
+def _make_source_files(
+    con: duckdb.DuckDBPyConnection, partitions: list[Partition], quarantine: Path
+) -> None:
+    """Make `intake.source_files`: what became of the rows of each file that a date brought.
+
+    Landed and quarantined rows are counted in the Parquet files themselves.
+    """
+    read = _Columns(
+        pa.schema(
+            {
+                "entity": pa.string(),
+                "report_date": pa.date32(),
+                "source_file": pa.string(),
+                "rows_read": pa.int64(),
+                "rows_collapsed": pa.int64(),
+            }
+        )
+    )
+    refused: list[str] = []
+    for p in partitions:
+        own = f"source_date={p.report_date}.parquet"
+        entry = p.entries.get(own, {})
+        for file, (rows, collapsed) in (entry.get("source_files") or {}).items():
+            read.rows.append((p.entity.name, p.report_date, file, rows, collapsed))
+        path = quarantine / p.entity.name / f"report_date={p.report_date}" / own
+        if entry.get("rows_quarantined") and path.exists():
+            refused.append(str(path))
+    create(con, "intake.read_files", read.table())
+    landed = " union all ".join(
+        f"""
+        select '{entity.name}' as entity, report_date, source_file
+        from landing.{entity.name} where source_date = report_date
+        """
+        for entity in ENTITIES
+    )
+    con.execute("set variable refused_files = $1", [refused])
+    quarantined = (
+        "select entity, source_date as report_date, source_file "
+        "from read_parquet(getvariable('refused_files'), hive_partitioning = false)"
+        if refused
+        else "select entity, report_date, source_file from intake.read_files where false"
+    )
+    con.execute(
+        f"""
+        create table intake.source_files as
+        with
+            landed as (
+                select entity, report_date, source_file, count(*) as rows_landed
+                from ({landed})
+                group by all
+            ),
+
+            quarantined as (
+                select entity, report_date, source_file, count(*) as rows_quarantined
+                from ({quarantined})
+                group by all
+            )
+
+        select
+            entity,
+            report_date,
+            source_file,
+            rows_read,
+            rows_collapsed,
+            coalesce(rows_landed, 0) as rows_landed,
+            coalesce(rows_quarantined, 0) as rows_quarantined
+        from intake.read_files
+        left join landed using (entity, report_date, source_file)
+        left join quarantined using (entity, report_date, source_file)
+        """
+    )
 
 
 def _make_refusals(con: duckdb.DuckDBPyConnection, partitions: list[Partition]) -> None:

@@ -449,6 +449,18 @@ def test_an_address_that_means_nothing_is_refused(address: str, said: str) -> No
         open_source(address)
 
 
+def test_a_server_without_tls_is_refused_where_tls_is_asked_for(market: Market) -> None:
+    sell(market)
+    asked = {"sslmode": "require"} if market.scheme == "postgres" else {"ssl_mode": "required"}
+
+    with pytest.raises((SourceError, StorageError), match=r"(?i)ssl"):
+        market.rows(market.mapped(**asked), "orders", DAY, DAY)
+    eased = {"sslmode": "disable"} if market.scheme == "postgres" else {"ssl_mode": "disabled"}
+    assert len(market.rows(market.mapped(**eased), "orders", DAY, DAY)) == 3
+    with pytest.raises(SourceError, match="no word or path"):
+        open_source(market.address(**{next(iter(asked)): "a'b"}))
+
+
 def test_a_password_is_in_no_picture_of_a_source() -> None:
     source = open_source("postgres://me:hush@host/shop")
 
