@@ -529,8 +529,8 @@ def rename_a_column(path: Path) -> None:
     path.write_text(path.read_text().replace("merchant_id", "seller", 1))
 
 
-def write_in_utf16(path: Path) -> None:
-    path.write_text(path.read_text(), encoding="utf-16")
+def write_in_an_older_encoding(path: Path) -> None:
+    path.write_text(path.read_text().replace("CNY", "¥"), encoding="latin-1", errors="replace")
 
 
 @pytest.fixture(scope="module")
@@ -547,7 +547,7 @@ def damaged(base: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         (cut_short, f"complaints/{NEXT}.jsonl", "deliver"),
         (empty, f"orders/{NEXT}.csv", "empty where a header is due"),
         (rename_a_column, f"orders/{NEXT}.csv", "merchant_id"),
-        (write_in_utf16, f"orders/{NEXT}.csv", "UTF-8"),
+        (write_in_an_older_encoding, f"orders/{NEXT}.csv", "UTF-8"),
     ],
 )
 def test_a_damaged_file_stops_the_run_in_one_line_and_nothing_is_lost(

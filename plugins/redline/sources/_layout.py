@@ -67,6 +67,20 @@ class Layout:
             fixed.append(part)
         return "/".join(fixed)
 
+    def parts_of(self, day: date) -> tuple[Part, ...]:
+        """The parts that a date's files match; of a mapping's pattern only."""
+        return tuple(
+            re.compile(".*".join(map(re.escape, part.split("*")))) if "*" in part else part
+            for part in self.path_of(day).split("/")
+        )
+
+    def is_of(self, name: str, day: date) -> bool:
+        """Whether a name is of a date."""
+        try:
+            return self.day_of(name, "", day, day) is not None
+        except SourceError:
+            return False
+
     def path_of(self, day: date) -> str:
         """Where a date's file is due, as a person would write it."""
         if self.is_default:

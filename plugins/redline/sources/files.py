@@ -125,14 +125,17 @@ class FilesSource:
         """Size and modification time of the date's files; None or MISSING where there is none."""
         layout = layout_of(self.mapping, entity)
         absent = MISSING if self.missing == "gap" and not self._is_left_out(layout) else None
+        marks: list[str] = []
         if not layout.is_default:
+            # Of a folder only what the date names is looked at; of a bucket one listing is kept.
+            parts = layout.parts_of(day) if self.storage.settles else layout.parts
             try:
-                found = self._files(layout, day, day).get(day, [])
+                entries = [e for e in self.storage.list(parts) if layout.is_of(e.name, day)]
             except (SourceError, StorageError):
                 return None
-            marks = [f"{f.name}:{f.entry.size}:{f.entry.modified}" for f in found]
+            found = [entry for entry in entries if self._is_done(entry)]
+            marks.extend(f"{each.name}:{each.size}:{each.modified}" for each in found)
             return " ".join(marks) or absent
-        marks = []
         for suffix in SUFFIXES:
             entry = self.storage.look(f"{entity.name}/{day}.{suffix}")
             if entry is not None and self._is_done(entry):
@@ -180,11 +183,7 @@ class FilesSource:
 
     def _dialect(self, wanted: Entity) -> Dialect:
         options = self.mapping.of(wanted).options
-        told = {
-            name: str(options[name])
-            for name in ("delimiter", "quote", "encoding")
-            if name in options
-        }
+        told = {name: str(options[name]) for name in _DIALECT if name in options}
         return dialect_of(told, self.dialect, self.mapping.where(wanted, next(iter(told), "")))
 
     def _shaped(self, wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
