@@ -18,7 +18,10 @@ from moto.server import ThreadedMotoServer
 
 from redline.contract import ENTITIES, entity
 from redline.errors import SourceError, StorageError
+from redline.landing import land
+from redline.plan import Plan
 from redline.planning import without_password
+from redline.settings import Home, Settings
 from redline.sources import open_source, parse_address
 from redline.sources.s3 import open_source as open_bucket
 
@@ -220,3 +223,19 @@ def test_an_address_that_means_nothing_is_refused_without_its_secret(
         open_source(address)
     assert "cret" not in str(refused.value)
     assert "cret" not in without_password(address)
+
+
+def test_a_run_from_a_bucket_leaves_no_credentials_behind(bucket: Any, tmp_path: Path) -> None:
+    bucket.put(f"order_items/{DAY}.csv", f"{HEADER}\n1,1,p,1,2\n2,x,p,1,2\n")
+    home = Home(tmp_path / "home")
+    settings = Settings(home, "Asia/Shanghai", ("douyin_laike",), 180, 7)
+    plan = Plan("run-1", "s3", bucket.address, DAY, DAY, None, None, DAY, DAY)
+
+    report = land(plan, settings, "order_items")
+
+    assert (report["rows_landed"], report["rows_quarantined"]) == (1, 1)
+    written = [path.read_bytes() for path in home.root.rglob("*") if path.is_file()]
+    assert len(written) >= 4
+    for content in written:
+        assert SECRET.encode() not in content and quote(SECRET, safe="").encode() not in content
+        assert b"AKIAMINE" not in content
