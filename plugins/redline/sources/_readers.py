@@ -143,7 +143,7 @@ def diagnosed(
 def _csv_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
     # The header is parsed with each delimiter: the one that yields what is required is the one.
     candidates = (file.dialect.delimiter,) if file.dialect.delimiter else DELIMITERS
-    found: list[tuple[DatedFile, tuple[str, ...]]] = []
+    found: list[tuple[DatedFile, list[str]]] = []
     fault: SourceError | None = None
     for delimiter in candidates:
         written = file.written(replace(file.dialect, delimiter=delimiter))
@@ -152,16 +152,19 @@ def _csv_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
         except SourceError as error:
             fault = fault or error
             continue
-        found.append((written, tuple(name.strip() for name in header)))
-        if {*wanted.required} <= {*found[-1][1]}:
+        found.append((written, header))
+        if {*wanted.required} <= {*_stripped(header)}:
             break
     else:
         if fault is not None:
             raise fault
     asked = {*wanted.asked}
-    complete = {*wanted.required} <= {*found[-1][1]}
+    complete = {*wanted.required} <= {*_stripped(found[-1][1])}
     # Of incomplete ones the first that knows the most: a comma, where none knows any.
-    file, columns = found[-1] if complete else max(found, key=lambda f: len(asked & {*f[1]}))
+    file, header = (
+        found[-1] if complete else max(found, key=lambda each: len(asked & {*_stripped(each[1])}))
+    )
+    columns = _stripped(header)
     if not any(columns):
         raise SourceError(
             "the file is empty where a header is due",
@@ -181,13 +184,19 @@ def _csv_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:
     reader = "slow csv"
     if _is_utf8(file):
         signs = _damage.signs_of(file)
-        reader = "slow csv" if signs.has_returns else "csv"
+        # DuckDB loses rows where a header's name holds a line end.
+        is_broken = signs.has_returns or any("\n" in name or "\r" in name for name in header)
+        reader = "slow csv" if is_broken else "csv"
         if signs.ends_open and reader == "csv":
             _damage.refuse_ragged_rows(file)
     elif file.packing:
         _damage.refuse_damaged_packing(file)
     dialect = file.dialect
     return Shape(reader, columns, dialect.delimiter or ",", dialect.quote, file.packing), file
+
+
+def _stripped(header: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in header)
 
 
 def _jsonl_shape(wanted: Wanted, file: DatedFile) -> tuple[Shape, DatedFile]:

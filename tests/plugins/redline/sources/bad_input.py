@@ -188,6 +188,11 @@ CASES: tuple[Case, ...] = (
         {"a": {}},
     ),
     Case(
+        "CR LF in a column's name, between lines that end otherwise",
+        {FILE: sheet(order("a", **{"x\r\n": ""}))},
+        {"a": {}},
+    ),
+    Case(
         "line ends of both kinds",
         {FILE: _TWO.replace(b"\n", b"\r\n", 1)},
         stops="its lines end in different ways",

@@ -237,6 +237,27 @@ def _odd_csv(draw: st.DrawFn) -> Delivery:
     return Delivery(text.encode(encoding, "surrogatepass"), "csv")
 
 
+@st.composite
+def _quoted_csv(draw: st.DrawFn) -> Delivery:
+    """Any text in quotes, as a careful writer puts it."""
+    text = st.text(st.sampled_from('a"\r\n,;|\t \0=茶') | st.characters(codec="utf-8"), max_size=5)
+    names = [*(column.name for column in ORDERS.columns if column.required), "x" + draw(text)]
+    rows = draw(st.lists(st.lists(text, min_size=len(names), max_size=len(names)), max_size=5))
+    written = io.StringIO(newline="")
+    writer = csv.writer(
+        written,
+        delimiter=draw(st.sampled_from(",;\t|")),
+        lineterminator=draw(st.sampled_from(["\n", "\r\n", "\r"])),
+        quoting=draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])),
+    )
+    writer.writerows([names, *rows])
+    packing = draw(st.sampled_from(["", ".gz", ".zst"]))
+    content = written.getvalue().encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])))
+    if packing:
+        content = gzip.compress(content, mtime=0) if packing == ".gz" else _zst(content)
+    return Delivery(content, f"csv{packing}")
+
+
 _VALUE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
     lambda inner: (
@@ -264,7 +285,7 @@ def _odd_jsonl(draw: st.DrawFn) -> Delivery:
 
 
 deliveries: st.SearchStrategy[Delivery] = st.one_of(
-    _mutated(), _mutated_within(), _odd_csv(), _odd_jsonl()
+    _mutated(), _mutated_within(), _odd_csv(), _quoted_csv(), _odd_jsonl()
 )
 
 
