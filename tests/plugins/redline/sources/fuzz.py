@@ -41,7 +41,7 @@ ORDERS = entity("orders")
 SECRET = "Zq7-planted-value"
 HANG_SECONDS = 60
 
-_KEY = PseudonymKey(b"i" * 64, b"o" * 64)
+_KEY = PseudonymKey(b"i" * 64, b"o" * 64, "fuzz")
 _EVENING = evening(DAY, DAY, "Asia/Shanghai", 180)
 
 
