@@ -64,6 +64,17 @@ _PASSING = re.compile(
 )
 
 
+# Messages whose quotations are names or the mapping's own SQL; others may quote a row.
+_NAMES = re.compile(
+    r"exist|denied|syntax error|error in your sql|unknown (column|database|table)|must appear|"
+    r"ambiguous|authentication|duplicate column|connect|server host",
+    re.IGNORECASE,
+)
+_SLOW = re.compile(
+    r"statement timeout|max_statement_time|maximum statement execution", re.IGNORECASE
+)
+
+
 @dataclass(frozen=True)
 class Engine:
     """What tells one kind of database from another.
@@ -81,7 +92,8 @@ class Engine:
         schema: an expression for the schema that tables without one are in.
         attach: what the server is told at once.
         tls: options of an address that are handed on to the server's own client.
-        settings: what a connection is told first.
+        settings: what a connection is told first, given the mapping's time zone.
+        text: an expression for a column that arrives as bytes, where that may be text.
     """
 
     name: Literal["postgres", "mysql"]
@@ -96,7 +108,8 @@ class Engine:
     schema: str
     attach: str = ""
     tls: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
+    settings: Callable[[str], tuple[str, ...]] = lambda timezone: ()
+    text: Callable[[str], str] | None = None
 
     def quoted(self, *names: str) -> str:
         """An identifier, of several parts."""
@@ -251,15 +264,19 @@ class DatabaseSource:
             )
         text = str(options.get("select") or options.get("table") or wanted.name)
         if "select" in options:
-            sql, place = f"({text.rstrip().rstrip(';')})", f"the select of {wanted.name}"
+            sql, place = f"({text.rstrip().rstrip(';')}\n)", f"the select of {wanted.name}"
         else:
             sql, place = self.engine.quoted(*text.split(".")), text
         described = connection.execute(
             f"describe select * from {self._query(f'select t.* from {sql} as t where 1 = 0')}"
         ).fetchall()
-        found = {name: kind for name, kind, *_ in described}
+        found = {
+            name: "VARCHAR" if kind == "BLOB" and self.engine.text else kind
+            for name, kind, *_ in described
+        }
+        as_bytes = frozenset(name for name, kind, *_ in described if kind == "BLOB")
         moves = self.mapping.of(wanted).column(_MOVES)
-        relation = Relation(wanted, sql, place, found, moves)
+        relation = Relation(wanted, sql, place, found, moves, as_bytes)
         if wanted.is_versioned:
             self._refuse_timeless(relation)
         return relation
@@ -294,6 +311,8 @@ class DatabaseSource:
     def _output(self, relation: Relation, name: str) -> str:
         """A column as it leaves the database; a fraction as text, as far as the engine asks."""
         quoted = self.engine.quoted(name)
+        if self.engine.text and name in relation.as_bytes:
+            return f"{self.engine.text(f't.{quoted}')} as {quoted}"
         if relation.found[name].startswith(("DECIMAL", "DOUBLE", "FLOAT")):
             return f"{self.engine.exact(f't.{quoted}')} as {quoted}"
         return f"t.{quoted}"
@@ -379,7 +398,10 @@ class DatabaseSource:
             load_extension(connection, self.engine.extension)
             try:
                 # Raw values are spilled to no disk.
-                for statement in ("set temp_directory = ''", *self.engine.settings):
+                for statement in (
+                    "set temp_directory = ''",
+                    *self.engine.settings(self.mapping.timezone),
+                ):
                     connection.execute(statement)
                 connection.execute("set timezone = 'UTC'")
                 connection.execute(f"create secret market (type {self.engine.name}, {given})")
@@ -409,6 +431,12 @@ class DatabaseSource:
 
     def _fault(self, error: Exception, place: str) -> SourceError | StorageError:
         said = _said(error, self.login.password)
+        if _SLOW.search(said):
+            return StorageError(
+                f"the database takes longer than it allows: {said}",
+                place,
+                "index updated_at, raise the user's statement timeout, or ask for fewer dates",
+            )
         if _PASSING.search(said) and not _LASTING.search(said):
             return StorageError(
                 f"the database cannot be reached: {said}",
@@ -433,6 +461,7 @@ class Relation:
         place: what a person calls it.
         found: its columns and their DuckDB types.
         moves: its column of changes.
+        as_bytes: columns that arrive as bytes.
     """
 
     entity: Entity
@@ -440,6 +469,7 @@ class Relation:
     place: str
     found: Mapping[str, str]
     moves: MappedColumn
+    as_bytes: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> str | None:
@@ -532,5 +562,6 @@ def _said(error: Exception, password: str) -> str:
     text = " ".join(str(error).split())
     found = re.search(r"(FATAL|ERROR): *(.*?)( (LINE|DETAIL|HINT|CONTEXT) ?\d*:.*)?$", text)
     text = found[2] if found else text
-    text = re.sub(r"(syntax for type [\w ]+): \".*", r"\1", text)
+    if not _NAMES.search(text):
+        text = re.sub(r"\"[^\"]*\"|'[^']*'", "...", text)
     return (text.replace(password, "***") if password else text)[:300]

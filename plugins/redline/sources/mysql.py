@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
+from redline.business_time import utc_offsets
 from redline.sources import Address
 from redline.sources._database import DatabaseSource, Engine, open_database
+
+
+def _zone(timezone: str) -> str:
+    """The session's zone: the mapping's, so that `timestamp` and `datetime` are on one clock.
+
+    As an offset where it has had one only: servers know names only where someone loaded them.
+    """
+    stretches = utc_offsets(timezone, date(2000, 1, 1), datetime.now(UTC).date())
+    if len({each.seconds for each in stretches}) > 1:
+        return timezone
+    minutes = stretches[0].seconds // 60
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+
 
 MYSQL = Engine(
     name="mysql",
@@ -11,13 +27,15 @@ MYSQL = Engine(
     extension="mysql_scanner",
     port=3306,
     quote="`",
-    instant=lambda utc: f"timestamp '{utc}'",  # the session's zone is UTC
+    instant=lambda utc: f"timestamp '{utc}'",  # unused: no type tells a zone
     finite=lambda column: "true",  # it knows no infinity
     exact=lambda column: column,
     seconds=lambda column: f"unix_timestamp({column})",
     schema="database()",
     tls=("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"),
-    settings=("set mysql_session_time_zone = '+00:00'",),
+    settings=lambda timezone: (f"set mysql_session_time_zone = '{_zone(timezone)}'",),
+    # Text that is compared byte by byte (utf8mb4_bin) arrives as bytes.
+    text=lambda column: f"convert({column} using utf8mb4)",
 )
 
 

@@ -486,3 +486,70 @@ def test_batches_are_bounded(pg: Market) -> None:
 
     assert sum(sizes) == 250_000
     assert max(sizes) <= 200_000
+
+
+def test_a_range_of_dates_is_served_by_an_index(pg: Market) -> None:
+    address = pg.mapped(f"entities: {{orders: {{table: sold, columns: {INDEXED}}}}}")
+    pg.run(
+        "create table sold (id text, changed timestamptz)",
+        "insert into sold select i, timestamptz '2026-01-01' + i * interval '5 minutes' "
+        "from generate_series(1, 20000) i",
+        "create index on sold (changed)",
+        "analyze sold",
+    )
+    source = open_source(address)
+    relation_query = []
+    original = type(source)._query  # type: ignore[attr-defined]
+
+    def noted(self: Any, sql: str) -> str:
+        relation_query.append(sql)
+        return str(original(self, sql))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(source), "_query", noted)
+        assert sum(batch.num_rows for batch in source.read(entity("orders"), DAY, DAY)) == 288
+    login = {"user": pg.server.user, "password": pg.server.password, "dbname": pg.name}
+    connection = psycopg2.connect(host="127.0.0.1", port=pg.server.port, **login)
+    try:
+        cursor = connection.cursor()
+        cursor.execute(f"explain {relation_query[-1]}")
+        plan = " ".join(line for (line,) in cursor.fetchall())
+    finally:
+        connection.close()
+    assert "Seq Scan" not in plan
+    assert "Index" in plan
+
+
+INDEXED = (
+    "{order_id: id, merchant_id: id, buyer_id: id, amount: {value: '1'}, currency: {value: CNY}, "
+    "status: {value: active}, updated_at: changed}"
+)
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "datetime"])
+def test_mysqls_times_are_on_one_clock_and_its_bytewise_text_is_text(
+    made: Callable[[str], Market], kind: str
+) -> None:
+    my = made("mysql")
+    moment = "from_unixtime(1772294400)" if kind == "timestamp" else "'2026-03-01 00:00:00'"
+    zoned = "timezone: Asia/Shanghai\n"
+    address = my.mapped(f"{zoned}entities: {{orders: {{table: sold, columns: {INDEXED}}}}}")
+    my.run(
+        f"create table sold (id varchar(9) collate utf8mb4_bin, changed {kind} null)",
+        f"insert into sold values ('\u00e9', {moment})",
+    )
+    (row,) = my.rows(address, "orders", DAY, DAY)
+    assert (row["order_id"], row["updated_at"]) == ("\u00e9", datetime(2026, 2, 28, 16))
+
+
+def test_a_select_may_end_in_a_comment_and_its_failure_quotes_no_row(pg: Market) -> None:
+    pg.run("create type state as enum ('a')", "create table sold (id text, changed timestamptz)")
+    pg.run("insert into sold values ('private words', '2026-03-01 12:00+08')")
+    text = (
+        "entities:\n  orders:\n    select: |\n      SELECT {} FROM sold -- ours\n    columns: {}\n"
+    )
+    assert len(pg.rows(pg.mapped(text.format("*", INDEXED)), "orders", DAY, DAY)) == 1
+    address = pg.mapped(text.format("id::state as id, changed", INDEXED))
+    with pytest.raises(SourceError, match="invalid input value for enum") as caught:
+        pg.rows(address, "orders", DAY, DAY)
+    assert "private" not in str(caught.value)

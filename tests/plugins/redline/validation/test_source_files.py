@@ -1,4 +1,4 @@
-"""Rows in are rows landed, quarantined or collapsed, per source file: the gate itself counts them."""
+"""Rows in are rows landed, quarantined or collapsed: the gate counts them per source file."""
 
 from __future__ import annotations
 
