@@ -87,6 +87,9 @@ calibrate: $(VENV)/.installed-dev ## are projections right as often as they say,
 soak: $(VENV)/.installed-dev ## kill extraction at random moments, over and over [KILLS=n]
 	@PYTHONPATH="$$PYTHONPATH:." $(BIN)/python -m tests.plugins.redline.landing.killing $${KILLS:-100}
 
+.PHONY: api
+api: $(VENV)/.installed-api ## install what the open APIs of platforms need
+
 # --- what a developer runs ---------------------------------------------------------------------
 
 .PHONY: test
@@ -140,6 +143,10 @@ $(UV):
 
 $(VENV)/.installed: requirements.txt | $(UV)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-api: requirements-api.txt $(VENV)/.installed
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-api.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -82,6 +82,7 @@ class Settings:
         pseudonym_key: the HMAC key, or None for the key file in home (`REDLINE_PSEUDONYM_KEY`).
         marketplaces: names of the Airflow connections, each a marketplace
             (`REDLINE_MARKETPLACES`).
+        api_tokens: tokens of shops at platforms' APIs, or None (`REDLINE_API_TOKENS`).
     """
 
     home: Home
@@ -91,9 +92,10 @@ class Settings:
     kept_runs: int
     pseudonym_key: str | None = None
     marketplaces: tuple[str, ...] = (CONNECTION,)
+    api_tokens: str | None = None
 
     def __repr__(self) -> str:
-        """Leave the key out: a settings object may end up in a log."""
+        """Leave key and tokens out: a settings object may end up in a log."""
         return (
             f"Settings(home={self.home.root}, timezone={self.timezone}, policies={self.policies})"
         )
@@ -122,6 +124,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         kept_runs=_count(environ, "REDLINE_KEPT_RUNS", 7),
         pseudonym_key=environ.get("REDLINE_PSEUDONYM_KEY") or None,
         marketplaces=_connections(environ, "REDLINE_MARKETPLACES"),
+        api_tokens=environ.get("REDLINE_API_TOKENS") or None,
     )
 
 
