@@ -429,6 +429,9 @@ class ApiClient:
         self._caller = _Caller(self.platform, self.clock)
         self._signer = self.platform.signer(self.account, self.tokens.now)
         self._session = _Session(self._caller, self._signer, self._renew)
+        self._unsigned = requests.Session()
+        is_here = urlsplit(self.base).hostname in _LOOPBACK
+        self._session.trust_env = self._unsigned.trust_env = not is_here  # no proxy leads here
 
     def rows(
         self, endpoint: Endpoint, shop: str | None = None, since: int = 0, until: int = 0
@@ -479,6 +482,7 @@ class ApiClient:
         told: Any = None
         for number, page in enumerate(pages, 1):
             answer = page.response.json()
+            _refuse_other_names(answer, endpoint.items, where)
             for row in page:
                 if not isinstance(row, dict):
                     raise SourceError(
@@ -517,7 +521,7 @@ class ApiClient:
         path, params = self.platform.renewal(self.account, stale)
 
         def send(attempt: int) -> requests.Response:
-            return requests.get(
+            return self._unsigned.get(
                 f"{self.renewal_base}{path}", params=params, timeout=TIMEOUTS, allow_redirects=False
             )
 
@@ -540,6 +544,21 @@ def _at(value: Any, path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _refuse_other_names(answer: Row, items: str, where: str) -> None:
+    """Where a list has got another name, no rows would be found: that must not look like none."""
+    above, _, name = items.rpartition(".")
+    fields = _at(answer, above) if above else answer
+    if not isinstance(fields, dict) or name in fields:
+        return
+    lists = [other for other, value in fields.items() if isinstance(value, list) and value]
+    if lists:
+        raise SourceError(
+            f"expects the list '{items}'; found {', '.join(lists)}",
+            where,
+            "see whether the API has changed",
+        )
 
 
 # --- the source ---------------------------------------------------------------------------------

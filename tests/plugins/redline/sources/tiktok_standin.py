@@ -184,7 +184,7 @@ def serve(standin: StandIn) -> Iterator[StandIn]:
             fault = standin.fault(parts.path)
             standin.served.append((parts.path, fault))
             if fault == "slow":
-                time.sleep(0.6)
+                time.sleep(0.4)
             if fault == "cut":
                 self.close_connection = True
                 self.connection.close()
@@ -199,6 +199,8 @@ def serve(standin: StandIn) -> Iterator[StandIn]:
             )
             if fault == "code":
                 answer = {"code": 36009999, "message": f"{query} {PHONE}"}
+            if fault == "renamed":
+                answer["data"] = {f"{name}_v2": each for name, each in answer["data"].items()}
             if fault == "lost" and "data" in answer:
                 for rows in answer["data"].values():
                     if isinstance(rows, list):
