@@ -111,7 +111,8 @@ def parse_address(text: str) -> Address:
         raise SourceError(
             f"'{without_password(text)}' names no source",
             "SOURCE or AIRFLOW_CONN_MARKETPLACE",
-            "use simulator://, files:///dir, s3://bucket/prefix, postgres://, mysql:// or olist:///dir",
+            "use simulator://, files:///dir, s3://bucket/prefix, postgres://, mysql://, "
+            "tiktok:// or olist:///dir",
         )
     if _UNENCODED.match(text):
         raise SourceError(

@@ -1,6 +1,7 @@
 """What the open APIs of platforms share: paging, pacing, retries, tokens, rows from JSON.
 
-A platform adds a table of endpoints, a mapping file and a signer (see tiktok.py).
+A platform adds a table of endpoints, a mapping file and a signer (see tiktok.py). Its lists must
+give whole records: one that gives ids only, to be asked for in a second request, needs more.
 
 dlt's RESTClient asks and turns the pages. Two things of dlt are left aside, on purpose:
 
