@@ -83,6 +83,8 @@ class Settings:
         marketplaces: names of the Airflow connections, each a marketplace
             (`REDLINE_MARKETPLACES`).
         api_tokens: tokens of shops at platforms' APIs, or None (`REDLINE_API_TOKENS`).
+        alerts: the file of alert channels, or None for files only (`REDLINE_ALERTS`).
+        outbox: PostgreSQL's address, or None for a file in home (`REDLINE_OUTBOX`).
     """
 
     home: Home
@@ -93,9 +95,11 @@ class Settings:
     pseudonym_key: str | None = None
     marketplaces: tuple[str, ...] = (CONNECTION,)
     api_tokens: str | None = None
+    alerts: Path | None = None
+    outbox: str | None = None
 
     def __repr__(self) -> str:
-        """Leave key and tokens out: a settings object may end up in a log."""
+        """Leave key, tokens and password out: a settings object may end up in a log."""
         return (
             f"Settings(home={self.home.root}, timezone={self.timezone}, policies={self.policies})"
         )
@@ -125,6 +129,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         pseudonym_key=environ.get("REDLINE_PSEUDONYM_KEY") or None,
         marketplaces=_connections(environ, "REDLINE_MARKETPLACES"),
         api_tokens=environ.get("REDLINE_API_TOKENS") or None,
+        alerts=Path(named) if (named := environ.get("REDLINE_ALERTS")) else None,
+        outbox=environ.get("REDLINE_OUTBOX") or None,
     )
 
 

@@ -1,0 +1,37 @@
+"""Outboxes in both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from redline.settings import Settings
+from tests.plugins.redline.alerts.postgres import postgres, programs
+from tests.plugins.redline.publish import made_home
+
+
+@pytest.fixture(scope="session")
+def postgres_address() -> Iterator[str]:
+    """A PostgreSQL server of the tests' own."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of a home with an empty outbox in one of the engines."""
+    settings = made_home.settings_of(tmp_path / "home", kept_runs=2)
+    if request.param == "sqlite":
+        return settings
+    address: str = request.getfixturevalue("postgres_address")
+    engine = sa.create_engine(address.replace("://", "+psycopg2://", 1))
+    with engine.begin() as connection:
+        connection.execute(sa.text("drop table if exists redline_outbox"))
+    engine.dispose()
+    return replace(settings, outbox=address)
