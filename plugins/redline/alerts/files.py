@@ -31,7 +31,10 @@ _ALERTS = """
         coalesce(merchants.category_id, products.category_id,
             case when alerts.entity_type = 'category' then alerts.entity_id end) as category_id,
         records.opened_on,
+        evaluations.is_confirmed,
         evaluations.projected_value,
+        evaluations.projected_lower_80,
+        evaluations.projected_upper_80,
         evaluations.violation_threshold,
         policies.comparator,
         policies.evaluation_days
@@ -198,7 +201,8 @@ def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
         reach = (row.pop("evaluation_days") or 1) + windows.get(row["metric"], 1) - 2
         alert = {name: _plain(value) for name, value in row.items()}
         alert["known_gaps"] = _known_gaps(run.gaps, row["as_of_date"], reach)
-        result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})
+        alert |= {"run_id": run.run_id, "text": sentence(alert)}
+        result.setdefault(row["as_of_date"], []).append(alert)
     return result
 
 

@@ -37,7 +37,8 @@ create table marts.fct_cohort_ledger (report_date date, cohort_date date, platfo
     merchant_id varchar, product_id varchar, component varchar, lag_days integer, quantity bigint);
 create table marts.fct_policy_evaluations (as_of_date date, policy_id varchar, platform varchar,
     entity_type varchar, entity_id varchar, metric varchar, value double, projected_value double,
-    violation_threshold double, status varchar);
+    violation_threshold double, status varchar, is_confirmed boolean, projected_lower_80 double,
+    projected_upper_80 double);
 create table marts.fct_warning_records (record_id varchar, platform varchar, opened_on date,
     closed_on date);
 create table marts.fct_violation_records (record_id varchar, platform varchar, opened_on date,
@@ -111,7 +112,7 @@ def transform(settings: Settings, platform: str, start: date, end: date) -> None
                 """
                 insert into marts.fct_policy_evaluations
                 select $day, 'p1', $platform, 'merchant', 'm' || i, 'complaint_rate',
-                    0.034, 0.04, 0.03, 'violation'
+                    0.034, 0.04, 0.03, 'violation', true, 0.031, 0.052
                 from range(20) as r(i)
                 """,
                 {"platform": platform, "day": day},

@@ -1,0 +1,255 @@
+"""The file of alert channels (`REDLINE_ALERTS`), read and checked, with lines in every refusal.
+
+    channels:
+      risk-team:                        # a name of your own; deliveries are kept by it
+        kind: email
+        language: zh                    # en where it is left out
+        host: smtp.example.com
+        security: starttls              # or tls, or none
+        user: redline
+        password: ${SMTP_PASSWORD}      # secrets are names of environment variables
+        from: Redline <redline@example.com>
+        to: [risk@example.com]
+      ticketing:
+        kind: webhook                   # signed: see webhook.py
+        url: ${TICKETS_URL}
+        secret: ${TICKETS_SECRET}
+        allow_private: true             # it may be on a private address
+      chat:
+        kind: feishu                    # or lark, dingtalk, wecom, slack, teams
+        token: ${FEISHU_TOKEN}          # what its address ends with; of teams the whole address
+        secret: ${FEISHU_SECRET}        # where the robot asks for a signature
+
+Any channel may have `appeal` (how to appeal, in its own words) and `appeal_days`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from redline.alerts.channels.cards import PLATFORMS
+from redline.alerts.message import LANGUAGES, Language
+from redline.errors import SettingError
+
+_SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SECURITIES = ("starttls", "tls", "none")
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+_COMMON = ("kind", "language", "appeal", "appeal_days")
+_REQUIRED: dict[str, tuple[str, ...]] = {
+    "email": ("host", "from", "to"),
+    "webhook": ("url", "secret"),
+    **dict.fromkeys(PLATFORMS, ("token",)),
+}
+_OPTIONAL: dict[str, tuple[str, ...]] = {
+    "email": ("port", "security", "user", "password", "ca_file"),
+    "webhook": ("allow_private",),
+    **dict.fromkeys(PLATFORMS, ("secret", "base", "allow_private")),
+}
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The name of an environment variable. The value is nowhere but in the environment."""
+
+    variable: str
+    where: str
+
+    def reveal(self) -> str:
+        """The value, for the one who sends.
+
+        Raises:
+            SettingError: the variable is not set.
+        """
+        value = os.environ.get(self.variable, "").strip()
+        if not value:
+            raise SettingError(
+                f"the environment variable {self.variable} is not set",
+                self.where,
+                "set it where Redline runs",
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A place that alerts go to.
+
+    Attributes:
+        kind: `email`, `webhook` or a chat platform.
+        appeal, appeal_days: what its messages say of appeals.
+        options: what else the file says, by name; secrets as `Secret`.
+    """
+
+    name: str
+    kind: str
+    language: Language
+    appeal: str | None
+    appeal_days: int | None
+    options: Mapping[str, Any]
+
+
+def read_channels(path: Path) -> tuple[Channel, ...]:
+    """Read the file of channels.
+
+    Raises:
+        SettingError: the file is missing, not YAML, or says something that means nothing, with the
+            line and never with a value that may be secret.
+    """
+    if not path.is_absolute():
+        raise SettingError("it is not an absolute path", "REDLINE_ALERTS", "write /dir/alerts.yml")
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except OSError as error:
+        raise SettingError(
+            f"the channels cannot be read: {error.strerror}", str(path), "name a readable file"
+        ) from error
+    except UnicodeDecodeError:
+        raise SettingError("the file is not UTF-8", str(path), "save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SettingError("the file is not YAML", f"{path}{line}", "mend the file") from None
+    reader = _Reader(path)
+    channels = []
+    for _, listed in reader.items(root, "the file", ("channels",)):
+        for name, node in reader.items(listed, "channels", None):
+            if not _NAME.fullmatch(name):
+                raise reader.fail(node, "that is no name for a channel", "use letters and digits")
+            channels.append(reader.channel(name, node))
+    if not channels:
+        raise SettingError("it names no channel", str(path), "name one, or unset REDLINE_ALERTS")
+    return tuple(channels)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads YAML nodes, so that every refusal can name its line."""
+
+    path: Path
+
+    def where(self, node: yaml.Node | None) -> str:
+        return f"{self.path}, line {node.start_mark.line + 1}" if node else str(self.path)
+
+    def fail(self, node: yaml.Node | None, what: str, todo: str) -> SettingError:
+        return SettingError(what, self.where(node), todo)
+
+    def items(
+        self, node: yaml.Node | None, told: str, known: Collection[str] | None
+    ) -> Iterator[tuple[str, yaml.Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            raise self.fail(node, f"{told} is not a list of names and values", "write name: value")
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if known is not None and name not in known:
+                raise self.fail(
+                    key, f"'{name}' means nothing in {told}", f"known are {', '.join(known)}"
+                )
+            if name in seen:
+                raise self.fail(key, f"'{name}' stands twice in {told}", "keep one of them")
+            seen.add(name)
+            yield name, value
+
+    def channel(self, name: str, node: yaml.Node) -> Channel:
+        every = {*_COMMON, *(n for m in (_REQUIRED, _OPTIONAL) for ns in m.values() for n in ns)}
+        kinds = dict(self.items(node, f"channel {name}", sorted(every)))
+        if "kind" not in kinds:
+            raise self.fail(node, f"channel {name} has no kind", f"use {', '.join(_REQUIRED)}")
+        kind = self.among(kinds["kind"], "kind", tuple(_REQUIRED))
+        known = (*_COMMON, *_REQUIRED[kind], *_OPTIONAL[kind])
+        given = dict(self.items(node, f"channel {name} ({kind})", known))
+        for required in _REQUIRED[kind]:
+            if required not in given:
+                raise self.fail(node, f"channel {name} has no {required}", f"write {required}: ...")
+        named = given.get("language")
+        language = self.among(named, "language", LANGUAGES) if named is not None else "en"
+        options = {
+            option: self.option(option, value)
+            for option, value in given.items()
+            if option not in _COMMON
+        }
+        if kind == "email":
+            options.setdefault("security", "starttls")
+            options.setdefault("port", _PORTS[options["security"]])
+            if ("user" in options) != ("password" in options):
+                raise self.fail(node, f"channel {name} has half a login", "give user and password")
+            if "user" in options and options["security"] == "none":
+                raise self.fail(
+                    node, "a password would be sent in the clear", "use starttls or tls"
+                )
+        return Channel(
+            name,
+            kind,
+            "zh" if language == "zh" else "en",
+            self.text(given["appeal"], "appeal") if "appeal" in given else None,
+            self.number(given["appeal_days"], "appeal_days") if "appeal_days" in given else None,
+            options,
+        )
+
+    def option(self, name: str, node: yaml.Node) -> Any:
+        match name:
+            case "password" | "secret" | "token" | "url":
+                return self.secret(node, name)
+            case "port":
+                return self.number(node, name)
+            case "allow_private":
+                return self.among(node, name, ("true", "false")) == "true"
+            case "security":
+                return self.among(node, name, _SECURITIES)
+            case "to":
+                many = node.value if isinstance(node, yaml.SequenceNode) else [node]
+                if not many:
+                    raise self.fail(node, "nobody is named", "write an address")
+                return tuple(self.address(each, name) for each in many)
+            case "from":
+                return self.address(node, name)
+            case "base":
+                base = self.text(node, name)
+                if not base.startswith(("https://", "http://")):
+                    raise self.fail(node, "base is no web address", "write https://host")
+                return base
+            case _:
+                return self.text(node, name)
+
+    def secret(self, node: yaml.Node, told: str) -> Secret:
+        found = _SECRET.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if found is None:
+            raise self.fail(
+                node,
+                f"{told} must not stand in the file",
+                f"write {told}: ${{NAME}} and set the environment variable NAME",
+            )
+        return Secret(found[1], self.where(node))
+
+    def address(self, node: yaml.Node, told: str) -> str:
+        text = self.text(node, told)
+        bare = text.rpartition("<")[2].rstrip(">")
+        if not re.fullmatch(r"[!-;=?A-~]+@[!-;=?A-~]+", bare) or not text.isprintable():
+            raise self.fail(node, f"{told} is no e-mail address", "write name@domain")
+        return text
+
+    def among(self, node: yaml.Node, told: str, known: tuple[str, ...]) -> str:
+        text = self.text(node, told)
+        if text not in known:
+            raise self.fail(node, f"unknown {told} '{text}'", f"use {', '.join(known)}")
+        return text
+
+    def number(self, node: yaml.Node, told: str) -> int:
+        text = self.text(node, told)
+        if not text.isdecimal() or not 0 < int(text) < 65_536:
+            raise self.fail(node, f"{told} is no count", "write a whole number of at least 1")
+        return int(text)
+
+    def text(self, node: yaml.Node, told: str) -> str:
+        if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
+            raise self.fail(node, f"{told} is not a text", "write one value")
+        return str(node.value).strip()
