@@ -30,6 +30,9 @@ export KILLS
 override MINUTES := $(value MINUTES)
 export MINUTES
 override RECORD := $(value RECORD)
+override PREVIEW := $(value PREVIEW)
+override RETRY := $(value RETRY)
+export PREVIEW RETRY
 override ALL := $(value ALL)
 export RECORD ALL
 
@@ -75,6 +78,10 @@ explain: $(VENV)/.installed ## tell why a record is open, or list those that are
 quarantine: $(VENV)/.installed ## list what waits in quarantine, or try it again [PLATFORM=name RELEASE=1]
 	@$(BIN)/python -m redline.quarantine --platform "$$PLATFORM" $${RELEASE:+--release}
 
+.PHONY: alerts
+alerts: $(VENV)/.installed ## list deliveries that wait [PREVIEW=id, or RETRY=id, failed or held]
+	@$(BIN)/python -m redline.alerts --preview="$$PREVIEW" --retry="$$RETRY"
+
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform, look for incidents [ORDERS=n MERCHANTS=n DAYS=n]
 	@$(BIN)/python -m benchmarks.run
@@ -89,6 +96,10 @@ soak: $(VENV)/.installed-dev ## kill extraction at random moments, over and over
 
 .PHONY: api
 api: $(VENV)/.installed-api ## install what the open APIs of platforms need
+
+.PHONY: soak-alerts
+soak-alerts: $(VENV)/.installed-dev ## kill the delivery of 1,000 alerts at random moments [KILLS=n]
+	@PYTHONPATH="$$PYTHONPATH:." $(BIN)/python -m tests.plugins.redline.alerts.killing $${KILLS:-200} 1000
 
 # --- what a developer runs ---------------------------------------------------------------------
 

@@ -66,6 +66,16 @@ class Published:
     platform: str = ""
 
 
+@dataclass
+class Delivered:
+    """What `redline.alerts.deliver` answers."""
+
+    sent: int
+    failed: int
+    held: int
+    waiting: int
+
+
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
     """Stand-ins for the stages, and a home and a connection for the DAG to find."""
@@ -103,6 +113,10 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
     def published_since(home: Any, run_id: str | None) -> list[Any]:
         return list(itertools.takewhile(lambda run: run.run_id != run_id, made.runs))
 
+    def deliver(settings: Any, files: list[Path]) -> Any:
+        made._call("deliver", files)
+        return Delivered(0, 0, 0, 0)
+
     stand_ins: dict[str, dict[str, Any]] = {
         "landing": {"extract": simple("extract")},
         "validation": {
@@ -115,7 +129,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
             "published_since": published_since,
             "published_state": lambda home: made.published,
         },
-        "alerts": {"write_alerts": write_alerts},
+        "alerts": {"write_alerts": write_alerts, "deliver": deliver},
     }
     for name, functions in stand_ins.items():
         module = ModuleType(f"redline.{name}")

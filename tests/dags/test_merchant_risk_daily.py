@@ -125,7 +125,9 @@ def test_the_alerts_are_those_of_the_run_that_was_asked_for(stages: Stages) -> N
     assert run({}, "merchant_risk_alerts")[0] == "success"
     assert stages.calls == [
         ("write_alerts", "20260301T020000-simulator-abcdef"),
+        ("deliver", []),
         ("write_alerts", None),
+        ("deliver", []),
     ]
 
 

@@ -1,7 +1,8 @@
-"""Alerts: what the published evenings have to tell people, as one JSON Lines file per evening."""
+"""Alerts: what the published evenings have to tell people, as files and through channels."""
 
 from __future__ import annotations
 
+from redline.alerts.delivery import Delivered, deliver
 from redline.alerts.files import write_alerts
 
-__all__ = ["write_alerts"]
+__all__ = ["Delivered", "deliver", "write_alerts"]

@@ -1,0 +1,291 @@
+"""From published evenings to receivers: what arrives, in which order, and what never leaves."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from redline.alerts import __main__ as command
+from redline.alerts import deliver, delivery, outbox, write_alerts
+from redline.alerts.channels import http, read_channels
+from redline.alerts.delivery import drain
+from redline.alerts.outbox import open_outbox
+from redline.errors import RedlineError, SettingError, StorageError
+from redline.settings import Settings
+from tests.plugins.redline.alerts.receivers import (
+    OK,
+    Answer,
+    Request,
+    http_receiver,
+    made_alert,
+    smtp_receiver,
+)
+
+pytestmark = pytest.mark.xdist_group("outbox")
+
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries and time-outs within a second."""
+    monkeypatch.setattr(outbox, "_FIRST_WAIT", 0.02)
+    monkeypatch.setattr(outbox, "_LONGEST_WAIT", 0.1)
+    real = http.post
+    monkeypatch.setattr(
+        http, "post", lambda *given, **more: real(*given, **{**more, "seconds": 0.3})
+    )
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "s3cret-key")
+    monkeypatch.setenv("A_TOKEN", "s3cret-token")
+
+
+def hooks(folder: Path, monkeypatch: pytest.MonkeyPatch, **urls: str) -> Path:
+    """A file of webhooks by name."""
+    lines = ["channels:"]
+    for name, url in urls.items():
+        monkeypatch.setenv(f"URL_{name}", url)
+        lines += [f"  {name}:", "    kind: webhook", f"    url: ${{URL_{name}}}"]
+        lines += ["    secret: ${A_SECRET}", "    allow_private: true"]
+    path = folder / "alerts.yml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def write_file(settings: Settings, evening: date, numbers: range, run_id: str = "run-2") -> Path:
+    """A file of alerts, as if an evening had been published."""
+    path = settings.home.alerts / f"{evening}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    alerts = [
+        {**made_alert(n, n % 7), "as_of_date": str(evening), "run_id": run_id} for n in numbers
+    ]
+    path.write_text("".join(json.dumps(alert) + "\n" for alert in alerts))
+    return path
+
+
+@pytest.mark.usefixtures("impatient")
+def test_everything_arrives_in_the_end_in_order_and_no_channel_delays_another(
+    stored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Counter[str] = Counter()
+    misbehaviours: list[Answer | str] = ["hang", "die", (500, {}, b""), (429, {}, b"")]
+    misbehaviours.append((429, {"Retry-After": "1"}, b""))
+
+    def misbehave(request: Request) -> Answer | str:
+        number = int(request.json["alert_id"])
+        seen[request.json["alert_id"]] += 1
+        if number % 4 == 0 and seen[request.json["alert_id"]] == 1:
+            return misbehaviours[number // 4 % len(misbehaviours)]
+        return OK
+
+    with http_receiver(misbehave) as bad, http_receiver() as good:
+        file = hooks(tmp_path, monkeypatch, bad=bad.base, good=good.base)
+        settings = replace(stored, alerts=file)
+        write_file(settings, TODAY, range(40))
+        done = deliver(settings)
+
+    assert (done.sent, done.failed, done.held, done.waiting) == (80, 0, 0, 0)
+    keys: dict[str, set[str]] = {}
+    for request in bad.requests:
+        keys.setdefault(request.json["alert_id"], set()).add(request.headers["Idempotency-Key"])
+    assert keys.keys() == {f"{n:05d}" for n in range(40)}
+    assert {len(each) for each in keys.values()} == {1}
+    for receiver in (bad, good):
+        by_merchant: dict[str, list[str]] = {}
+        for request in receiver.requests:
+            alert = request.json
+            by_merchant.setdefault(alert["merchant_id"], []).append(alert["alert_id"])
+        assert all(a <= b for ids in by_merchant.values() for a, b in pairwise(ids))
+    assert len(good.requests) == 40
+    assert good.requests[-1].at < bad.requests[-1].at - 1
+    # After each Retry-After nothing came for as long as it asked.
+    asked = next(r.at for r in bad.requests if r.json["alert_id"] == "00016")
+    assert min(r.at for r in bad.requests if r.at > asked) - asked > 0.9
+
+
+def test_a_message_that_is_refused_is_not_tried_again_and_stops_no_other(
+    stored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(request: Request) -> Answer:
+        return (400, {}, b"s3cret") if request.json["alert_id"] == "00000" else OK
+
+    with http_receiver(refuse) as receiver:
+        settings = replace(stored, alerts=hooks(tmp_path, monkeypatch, one=receiver.base))
+        write_file(settings, TODAY, range(10))
+        with pytest.raises(RedlineError, match="1 deliveries of alerts were refused; 9 were sent"):
+            deliver(settings)
+        assert deliver(settings).sent == 0
+        (failed,) = open_outbox(settings).deliveries()
+        assert (failed.state, failed.response) == ("failed", "HTTP 400")
+        assert len(receiver.requests) == 10
+
+
+def test_what_a_receiver_did_not_take_in_time_is_left_for_the_next_run(
+    stored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "PATIENCE", 0.2)
+    answers: list[Answer] = [(503, {"Retry-After": "1"}, b"")]
+    with http_receiver(lambda _: answers[-1]) as receiver:
+        settings = replace(stored, alerts=hooks(tmp_path, monkeypatch, one=receiver.base))
+        write_file(settings, TODAY, range(5))
+        with pytest.raises(StorageError, match="5 deliveries of alerts wait"):
+            deliver(settings)
+        assert len(receiver.requests) == 1
+        answers.append(OK)
+        time.sleep(1)
+        assert deliver(settings).sent == 5
+
+
+def test_without_a_file_of_channels_nothing_is_noted_or_sent(stored: Settings) -> None:
+    write_file(stored, TODAY, range(3))
+    assert deliver(stored).sent == 0
+    assert open_outbox(stored).counts() == {}
+
+
+def test_history_is_held_until_someone_releases_it(
+    stored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_receiver() as receiver:
+        settings = replace(stored, alerts=hooks(tmp_path, monkeypatch, one=receiver.base))
+        old = write_file(settings, TODAY - timedelta(30), range(3))
+        write_file(settings, TODAY - timedelta(20), range(10, 12))
+        write_file(settings, TODAY, range(20, 22))
+        done = deliver(settings, [old])
+        assert (done.sent, done.held) == (2, 3)
+        held = open_outbox(settings).deliveries(("held",))
+        assert {each.response for each in held} == {"held: the evening is long past"}
+
+        monkeypatch.setattr(command, "read_settings", lambda: settings)
+        assert command.main(["--retry", "held"]) == 0
+        assert len(receiver.requests) == 5
+
+
+def test_the_first_publication_is_held_and_a_restatement_tells_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from redline.publish import publish
+    from tests.plugins.redline.alerts.test_alert_files import publish_with_alerts
+    from tests.plugins.redline.publish import made_home
+
+    # The made-up evenings are of March 2026.
+    monkeypatch.setattr(delivery, "FRESH_DAYS", (TODAY - made_home.FIRST).days + 1)
+    with http_receiver() as receiver:
+        settings = replace(
+            made_home.settings_of(tmp_path / "home"),
+            alerts=hooks(tmp_path, monkeypatch, one=receiver.base),
+        )
+        publish_with_alerts(settings, 0, 0, [("a", 0)])
+        done = deliver(settings, write_alerts(settings))
+        assert (done.sent, done.held) == (0, 1)
+
+        publish_with_alerts(settings, 1, 1, [("b", 1), ("c", 1)])
+        for _ in range(3):  # retries, manual runs, cleared tasks
+            deliver(settings, write_alerts(settings))
+        assert [request.json["alert_id"] for request in receiver.requests] == ["b", "c"]
+
+        day = made_home.FIRST + timedelta(1)
+        made_home.change(settings, "update marts.fct_alerts set alert_id = 'd'")
+        plan = made_home.make_plan(settings, "sim", day, day, run_id="re", restated_from=day)
+        publish(plan, settings)
+        deliver(settings, write_alerts(settings))
+        # Of a run that did not pass its gate there is a warehouse and no publication.
+        made_home.transform(settings, "sim", day + timedelta(1), day + timedelta(1))
+        deliver(settings, write_alerts(settings))
+        assert len(receiver.requests) == 2
+
+
+def test_a_variable_that_is_not_set_stops_delivery_before_anything_is_claimed(
+    stored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_receiver() as receiver:
+        file = hooks(tmp_path, monkeypatch, one=receiver.base, two=receiver.base)
+        monkeypatch.delenv("URL_two")
+        settings = replace(stored, alerts=file)
+        write_file(settings, TODAY, range(3))
+        with pytest.raises(SettingError, match="URL_two is not set"):
+            deliver(settings)
+        assert receiver.requests == []
+        monkeypatch.setenv("URL_two", receiver.base)
+        assert deliver(settings).sent == 6
+
+
+def test_no_secret_is_in_a_row_a_log_or_what_is_printed(
+    stored: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    echo = b'{"errcode": 310000, "errmsg": "s3cret-token"}'
+    with http_receiver(lambda _: (200, {}, echo)) as chat, smtp_receiver() as mails:
+        mails.replies = {"DATA": "554 s3cret-key"}
+        file = tmp_path / "alerts.yml"
+        file.write_text(
+            "channels:\n"
+            f"  chat: {{kind: dingtalk, token: '${{A_TOKEN}}', secret: '${{A_SECRET}}',"
+            f" base: '{chat.base}', allow_private: true}}\n"
+            f"  mail: {{kind: email, host: 127.0.0.1, port: {mails.server_address[1]},"
+            " security: none, from: a@example.com, to: b@example.com}\n"
+        )
+        settings = replace(stored, alerts=file)
+        write_file(settings, TODAY, range(2))
+        with pytest.raises(RedlineError, match="4 deliveries") as refused:
+            deliver(settings)
+        assert "s3cret" not in str(refused.value)
+    monkeypatch.setattr(command, "read_settings", lambda: settings)
+    assert command.main([]) == 0
+    assert command.main(["--preview", "0000"]) == 0
+    rows = repr(open_outbox(settings).deliveries())
+    printed = capsys.readouterr()
+    told = rows + printed.out + printed.err + caplog.text + repr(read_channels(file))
+    assert "s3cret" not in told
+    assert "code 310000" in told and "SMTP 554" in told
+    assert "What happened" in printed.out
+
+
+def test_the_command_lists_what_waits_and_says_what_it_cannot_do(
+    stored: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "read_settings", lambda: stored)
+    assert command.main([]) == 0
+    assert "The outbox is empty." in capsys.readouterr().out
+    assert command.main(["--retry", "held"]) == 1
+    assert "REDLINE_ALERTS" in capsys.readouterr().err
+    assert command.main(["--preview", "zzz"]) == 1
+    assert "no alert has that id" in capsys.readouterr().err
+    write_file(stored, TODAY, range(60))
+    assert command.main(["--preview", "00003"]) == 0
+    assert capsys.readouterr().out == "Lotus: complaint_rate 3.4%\n"
+    open_outbox(stored).add([made_alert(n) for n in range(60)], ["one"], held="held: why")
+    assert command.main([]) == 0
+    out = capsys.readouterr().out
+    assert "00003" in out and "and 10 more" in out and "one: 60 held" in out
+
+
+def test_a_message_that_cannot_be_made_stops_no_other(stored: Settings, tmp_path: Path) -> None:
+    box, file = open_outbox(stored), tmp_path / "alerts.yml"
+    broken = {name: value for name, value in made_alert(1, 1).items() if name != "metric"}
+    box.add([broken, made_alert(2, 2)], ["one"])
+    with http_receiver() as receiver:
+        file.write_text(
+            "channels: {one: {kind: slack, token: '${A_TOKEN}', allow_private: true,"
+            f" base: '{receiver.base}'}}}}"
+        )
+        done = drain(box, read_channels(file), patience=1)
+    assert (done.sent, done.waiting) == (1, 1)
+    (left,) = box.deliveries()
+    assert left.response == "it could not be sent: KeyError"
