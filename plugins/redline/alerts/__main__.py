@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from redline.alerts import channels
 from redline.alerts.delivery import deliver
+from redline.alerts.files import read_alerts
 from redline.alerts.outbox import Delivery, open_outbox
 from redline.errors import RedlineError, SettingError
 from redline.settings import Settings, read_settings
@@ -103,11 +103,9 @@ def _retry(settings: Settings, wanted: str, console: Console) -> None:
 def _find(settings: Settings, wanted: str) -> dict[str, Any]:
     """An alert of the newest file that has one whose id begins so."""
     for path in sorted(settings.home.alerts.glob("????-??-??.jsonl"), reverse=True):
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            if line and wanted in line:
-                alert: dict[str, Any] = json.loads(line)
-                if alert["alert_id"].startswith(wanted):
-                    return alert
+        for alert in read_alerts(settings.home, path):
+            if alert["alert_id"].startswith(wanted):
+                return alert
     raise SettingError("no alert has that id", f"PREVIEW={wanted}", "see the files in alerts/")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -14,14 +13,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import duckdb
-
 from redline.alerts import channels as alert_channels
 from redline.alerts.channels import Channel, Outcome, read_channels
+from redline.alerts.files import first_runs, read_alerts
 from redline.alerts.outbox import LEASE, Delivery, Outbox, open_outbox
 from redline.errors import RedlineError, StorageError
-from redline.publish.state import DATABASE, current_run
-from redline.settings import Home, Settings
+from redline.settings import Settings
 
 # Older evenings than these are history: their alerts are held until someone releases them.
 FRESH_DAYS = 3
@@ -100,16 +97,16 @@ def enqueue(
     recent = {
         path for path in settings.home.alerts.glob("????-??-??.jsonl") if _evening(path) >= fresh
     }
-    firsts = _first_runs(settings.home)
+    firsts = first_runs(settings.home)
     held = 0
     for path in sorted({*files, *recent}, key=_evening):
-        alerts = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        first = [alert for alert in alerts if alert.get("run_id") in firsts]
+        alerts = read_alerts(settings.home, path)
+        first = [alert for alert in alerts if alert["run_id"] in firsts]
         if _evening(path) < fresh:
             held += outbox.add(alerts, names, "held: the evening is long past")
             continue
         held += outbox.add(first, names, "held: the first publication of its platform")
-        outbox.add([alert for alert in alerts if alert.get("run_id") not in firsts], names)
+        outbox.add([alert for alert in alerts if alert["run_id"] not in firsts], names)
     return held
 
 
@@ -214,14 +211,3 @@ def _attempt(
 
 def _evening(path: Path) -> date:
     return date.fromisoformat(path.stem)
-
-
-def _first_runs(home: Home) -> set[str]:
-    """The first published run of each platform: what it tells is history to whoever begins."""
-    if current_run(home) is None:
-        return set()
-    with duckdb.connect(str(home.published / DATABASE), read_only=True) as connection:
-        rows = connection.execute(
-            "select arg_min(run_id, published_at) from marts.published_run group by platform"
-        ).fetchall()
-    return {run_id for (run_id,) in rows}

@@ -127,6 +127,28 @@ def write_alerts(settings: Settings, run_id: str | None = None) -> list[Path]:
     return sorted(paths)
 
 
+def read_alerts(home: Home, path: Path) -> list[dict[str, Any]]:
+    """The alerts of a file, each with the `run_id` of the published run that it rests on.
+
+    Files do not name it: the same evenings make the same bytes, in however many runs.
+    """
+    evening = date.fromisoformat(path.stem)
+    runs = {
+        run.platform: run.run_id
+        for run in _published(home)
+        if run.start <= evening <= run.end and not run.restated
+    }
+    return [{**alert, "run_id": runs.get(alert["platform"])} for alert in _read(path)]
+
+
+def first_runs(home: Home) -> set[str]:
+    """The first published run of each platform."""
+    firsts: dict[str, str] = {}
+    for run in _published(home):
+        firsts.setdefault(run.platform, run.run_id)
+    return {*firsts.values()}
+
+
 def _write_evenings(home: Home, run: _Evenings, evenings: list[date]) -> Iterable[Path]:
     alerts = _alerts(_database(home, run), run)
     for evening in evenings:
@@ -161,6 +183,8 @@ def _missing(home: Home, run: _Evenings) -> list[date]:
 
 def _published(home: Home) -> list[_Evenings]:
     """What the published history says of runs: a folder alone does not make one published."""
+    if current_run(home) is None:
+        return []
     with duckdb.connect(str(home.published / DATABASE), read_only=True) as connection:
         rows = connection.execute(
             """
@@ -201,8 +225,7 @@ def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
         reach = (row.pop("evaluation_days") or 1) + windows.get(row["metric"], 1) - 2
         alert = {name: _plain(value) for name, value in row.items()}
         alert["known_gaps"] = _known_gaps(run.gaps, row["as_of_date"], reach)
-        alert |= {"run_id": run.run_id, "text": sentence(alert)}
-        result.setdefault(row["as_of_date"], []).append(alert)
+        result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})
     return result
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from redline.alerts import __main__ as command
@@ -18,7 +19,7 @@ from redline.alerts.channels import http, read_channels
 from redline.alerts.delivery import drain
 from redline.alerts.outbox import open_outbox
 from redline.errors import RedlineError, SettingError, StorageError
-from redline.settings import Settings
+from redline.settings import PROJECT, Settings
 from tests.plugins.redline.alerts.receivers import (
     OK,
     Answer,
@@ -62,13 +63,11 @@ def hooks(folder: Path, monkeypatch: pytest.MonkeyPatch, **urls: str) -> Path:
     return path
 
 
-def write_file(settings: Settings, evening: date, numbers: range, run_id: str = "run-2") -> Path:
+def write_file(settings: Settings, evening: date, numbers: range) -> Path:
     """A file of alerts, as if an evening had been published."""
     path = settings.home.alerts / f"{evening}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    alerts = [
-        {**made_alert(n, n % 7), "as_of_date": str(evening), "run_id": run_id} for n in numbers
-    ]
+    alerts = [{**made_alert(n, n % 7), "as_of_date": str(evening)} for n in numbers]
     path.write_text("".join(json.dumps(alert) + "\n" for alert in alerts))
     return path
 
@@ -192,6 +191,10 @@ def test_the_first_publication_is_held_and_a_restatement_tells_nobody(
         for _ in range(3):  # retries, manual runs, cleared tasks
             deliver(settings, write_alerts(settings))
         assert [request.json["alert_id"] for request in receiver.requests] == ["b", "c"]
+        schema = json.loads((PROJECT / "plugins/redline/alerts/alert.schema.json").read_text())
+        for request in receiver.requests:
+            jsonschema.validate(request.json, schema)
+            assert request.json["run_id"] == "sim-2026-03-02-2026-03-02"
 
         day = made_home.FIRST + timedelta(1)
         made_home.change(settings, "update marts.fct_alerts set alert_id = 'd'")
