@@ -55,13 +55,8 @@ _OUTBOX = sa.Table(
 )
 _C = _OUTBOX.c
 
-
-def _is_live(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    # Literals, not parameters: both engines then see that the partial index answers the question.
-    return table.c.state.in_([sa.literal_column("'pending'"), sa.literal_column("'claimed'")])
-
-
-_IS_LIVE = _is_live(_OUTBOX)
+# Literals, not parameters: both engines then see that the partial index answers the question.
+_IS_LIVE = _C.state.in_([sa.literal_column("'pending'"), sa.literal_column("'claimed'")])
 sa.Index(
     "redline_outbox_live",
     _C.channel,
@@ -143,19 +138,21 @@ class Outbox:
 
     def due(self, channel: str, limit: int = 100) -> list[Delivery]:
         """Deliveries that may be claimed now, oldest first: of each merchant its first one only."""
+        first = _firsts(channel)
         return self._read(
             sa.select(_OUTBOX)
-            .where(_may_go(channel), _C.next_try_at <= time.time())
+            .join(first, sa.and_(_C.alert_id == first.c.alert_id, _C.channel == channel))
+            .where(first.c.place == 1, first.c.next_try_at <= time.time())
             .order_by(_C.evening, _C.alert_id)
             .limit(limit)
         )
 
     def next_due_at(self, channel: str) -> float | None:
         """When the next delivery of a channel falls due; None where none is open."""
+        first = _firsts(channel)
+        wanted = sa.select(sa.func.min(first.c.next_try_at)).where(first.c.place == 1)
         with self._transaction() as connection:
-            found: float | None = connection.execute(
-                sa.select(sa.func.min(_C.next_try_at)).where(_may_go(channel))
-            ).scalar()
+            found: float | None = connection.execute(wanted).scalar()
         return found
 
     def claim(self, delivery: Delivery, lease: float = LEASE) -> Delivery | None:
@@ -287,16 +284,11 @@ def idempotency_key(alert_id: str, channel: str) -> str:
     return hashlib.sha256(f"{alert_id}\n{channel}".encode()).hexdigest()[:32]
 
 
-def _may_go(channel: str) -> sa.ColumnElement[bool]:
-    """Open deliveries of a channel that are their merchant's first."""
-    earlier = _OUTBOX.alias()
-    is_blocked = sa.exists().where(
-        earlier.c.channel == _C.channel,
-        earlier.c.merchant == _C.merchant,
-        _is_live(earlier),
-        sa.tuple_(earlier.c.evening, earlier.c.alert_id) < sa.tuple_(_C.evening, _C.alert_id),
-    )
-    return sa.and_(_C.channel == channel, _IS_LIVE, ~is_blocked)
+def _firsts(channel: str) -> sa.Subquery:
+    """Open deliveries of a channel by their place among their merchant's; one pass on the index."""
+    place = sa.func.row_number().over(partition_by=_C.merchant, order_by=[_C.evening, _C.alert_id])
+    wanted = sa.select(_C.alert_id, _C.next_try_at, place.label("place"))
+    return wanted.where(_C.channel == channel, _IS_LIVE).subquery()
 
 
 def _merchant(alert: Mapping[str, Any]) -> str:
