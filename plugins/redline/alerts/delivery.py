@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -196,8 +196,8 @@ def _attempt(
         outbox.confirm(claimed, outcome.response)
     elif outcome.verdict == "refused":
         outbox.give_up(claimed, outcome.response)
-    else:
-        outbox.postpone(claimed, outcome.response, outcome.retry_after)
+    elif not outbox.postpone(claimed, outcome.response, outcome.retry_after):
+        outcome = replace(outcome, verdict="refused")  # given up
     if outcome.verdict != "sent":
         log.warning(
             "alert %s to %s, attempt %d: %s",

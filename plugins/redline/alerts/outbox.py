@@ -178,14 +178,18 @@ class Outbox:
         sent = {"state": "sent", "sent_at": time.time(), "response": response[:_RESPONSE]}
         self._change(delivery, None, sent)
 
-    def postpone(self, delivery: Delivery, response: str, retry_after: float | None = None) -> None:
+    def postpone(self, delivery: Delivery, response: str, retry_after: float | None = None) -> bool:
         """Note that an attempt failed; it is tried again later, or given up after ATTEMPTS.
 
         Args:
             retry_after: seconds that the receiver asked for, else exponential backoff with jitter.
+
+        Returns:
+            Whether it is tried again.
         """
         if delivery.attempts >= ATTEMPTS:
-            return self.give_up(delivery, f"given up after {delivery.attempts}: {response}")
+            self.give_up(delivery, f"given up after {delivery.attempts}: {response}")
+            return False
         if retry_after is None:
             wait = min(_FIRST_WAIT * 2 ** (delivery.attempts - 1), _LONGEST_WAIT)
             wait *= random.uniform(0.5, 1)  # noqa: S311
@@ -193,7 +197,7 @@ class Outbox:
             wait = min(retry_after, _LONGEST_RETRY_AFTER)
         later = {"state": "pending", "next_try_at": time.time() + wait}
         self._change(delivery, delivery.attempts, {**later, "response": response[:_RESPONSE]})
-        return None
+        return True
 
     def give_up(self, delivery: Delivery, response: str) -> None:
         """Note that a claimed delivery failed for good."""

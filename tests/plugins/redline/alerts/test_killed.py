@@ -11,16 +11,15 @@ import sys
 
 import pytest
 
-from redline.settings import PROJECT
+from redline.settings import PROJECT, Settings
 
 pytestmark = pytest.mark.xdist_group("outbox")
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("sqlite", 20), ("postgresql", 10)])
 def test_after_a_kill_at_any_moment_all_arrives_and_only_what_was_in_flight_repeats(
-    engine: str, kills: int, request: pytest.FixtureRequest
+    stored: Settings,
 ) -> None:
-    address = [request.getfixturevalue("postgres_address")] if engine == "postgresql" else []
+    address, kills = ([stored.outbox], 10) if stored.outbox else ([], 20)
     done = subprocess.run(
         [sys.executable, "-m", "tests.plugins.redline.alerts.killing", str(kills), "60", *address],
         cwd=PROJECT,
