@@ -74,13 +74,13 @@ backtest: $(VENV)/.installed ## compare a policy pack with those in force: PACK=
 explain: $(VENV)/.installed ## tell why a record is open, or list those that are [RECORD=id ALL=1]
 	@$(BIN)/python -m redline.explain $${ALL:+--all} -- "$$RECORD"
 
-.PHONY: quarantine
-quarantine: $(VENV)/.installed ## list what waits in quarantine, or try it again [PLATFORM=name RELEASE=1]
-	@$(BIN)/python -m redline.quarantine --platform "$$PLATFORM" $${RELEASE:+--release}
-
 .PHONY: alerts
 alerts: $(VENV)/.installed ## list deliveries that wait [PREVIEW=id, or RETRY=id, failed or held]
 	@$(BIN)/python -m redline.alerts --preview="$$PREVIEW" --retry="$$RETRY"
+
+.PHONY: quarantine
+quarantine: $(VENV)/.installed ## list what waits in quarantine, or try it again [PLATFORM=name RELEASE=1]
+	@$(BIN)/python -m redline.quarantine --platform "$$PLATFORM" $${RELEASE:+--release}
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## time the transform, look for incidents [ORDERS=n MERCHANTS=n DAYS=n]
@@ -94,12 +94,12 @@ calibrate: $(VENV)/.installed-dev ## are projections right as often as they say,
 soak: $(VENV)/.installed-dev ## kill extraction at random moments, over and over [KILLS=n]
 	@PYTHONPATH="$$PYTHONPATH:." $(BIN)/python -m tests.plugins.redline.landing.killing $${KILLS:-100}
 
-.PHONY: api
-api: $(VENV)/.installed-api ## install what the open APIs of platforms need
-
 .PHONY: soak-alerts
 soak-alerts: $(VENV)/.installed-dev ## kill the delivery of 1,000 alerts at random moments [KILLS=n]
 	@PYTHONPATH="$$PYTHONPATH:." $(BIN)/python -m tests.plugins.redline.alerts.killing $${KILLS:-200} 1000
+
+.PHONY: api
+api: $(VENV)/.installed-api ## install what the open APIs of platforms need
 
 # --- what a developer runs ---------------------------------------------------------------------
 

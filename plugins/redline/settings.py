@@ -80,11 +80,11 @@ class Settings:
         horizon_days: orders whose cohorts are older are refused (`REDLINE_HORIZON_DAYS`).
         kept_runs: how many published runs stay on disk (`REDLINE_KEPT_RUNS`).
         pseudonym_key: the HMAC key, or None for the key file in home (`REDLINE_PSEUDONYM_KEY`).
+        alerts: the file of alert channels, or None for files only (`REDLINE_ALERTS`).
+        outbox: PostgreSQL's address, or None for a file in home (`REDLINE_OUTBOX`).
         marketplaces: names of the Airflow connections, each a marketplace
             (`REDLINE_MARKETPLACES`).
         api_tokens: tokens of shops at platforms' APIs, or None (`REDLINE_API_TOKENS`).
-        alerts: the file of alert channels, or None for files only (`REDLINE_ALERTS`).
-        outbox: PostgreSQL's address, or None for a file in home (`REDLINE_OUTBOX`).
     """
 
     home: Home
@@ -93,13 +93,13 @@ class Settings:
     horizon_days: int
     kept_runs: int
     pseudonym_key: str | None = None
-    marketplaces: tuple[str, ...] = (CONNECTION,)
-    api_tokens: str | None = None
     alerts: Path | None = None
     outbox: str | None = None
+    marketplaces: tuple[str, ...] = (CONNECTION,)
+    api_tokens: str | None = None
 
     def __repr__(self) -> str:
-        """Leave key, tokens and password out: a settings object may end up in a log."""
+        """Leave key, password and tokens out: a settings object may end up in a log."""
         return (
             f"Settings(home={self.home.root}, timezone={self.timezone}, policies={self.policies})"
         )
@@ -127,10 +127,10 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         horizon_days=_count(environ, "REDLINE_HORIZON_DAYS", 180),
         kept_runs=_count(environ, "REDLINE_KEPT_RUNS", 7),
         pseudonym_key=environ.get("REDLINE_PSEUDONYM_KEY") or None,
-        marketplaces=_connections(environ, "REDLINE_MARKETPLACES"),
-        api_tokens=environ.get("REDLINE_API_TOKENS") or None,
         alerts=Path(named) if (named := environ.get("REDLINE_ALERTS")) else None,
         outbox=environ.get("REDLINE_OUTBOX") or None,
+        marketplaces=_connections(environ, "REDLINE_MARKETPLACES"),
+        api_tokens=environ.get("REDLINE_API_TOKENS") or None,
     )
 
 

@@ -110,12 +110,12 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
         made._call("write_alerts", run_id)
         return []
 
-    def published_since(home: Any, run_id: str | None) -> list[Any]:
-        return list(itertools.takewhile(lambda run: run.run_id != run_id, made.runs))
-
     def deliver(settings: Any, files: list[Path]) -> Any:
         made._call("deliver", files)
         return Delivered(0, 0, 0, 0)
+
+    def published_since(home: Any, run_id: str | None) -> list[Any]:
+        return list(itertools.takewhile(lambda run: run.run_id != run_id, made.runs))
 
     stand_ins: dict[str, dict[str, Any]] = {
         "landing": {"extract": simple("extract")},

@@ -222,7 +222,7 @@ def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
     result: dict[date, list[dict[str, Any]]] = {}
     windows = {name: metric.window_days for name, metric in metrics().items()}
     for row in rows:
-        reach = (row.pop("evaluation_days") or 1) + windows.get(row["metric"], 1) - 2
+        reach = (row["evaluation_days"] or 1) + windows.get(row["metric"], 1) - 2
         alert = {name: _plain(value) for name, value in row.items()}
         alert["known_gaps"] = _known_gaps(run.gaps, row["as_of_date"], reach)
         result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})

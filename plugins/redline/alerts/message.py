@@ -145,13 +145,15 @@ def _follows(
 
 
 def _rests(alert: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    return words["data"].format(
+    gaps = ", ".join(alert.get("known_gaps") or ())
+    told = words["data"].format(
         evening=alert["as_of_date"],
         platform=alert["platform"],
         run=alert.get("run_id") or "-",
         policy=alert["policy_id"],
         alert=alert["alert_id"],
     )
+    return told + words["stop"] + words["gaps"].format(gaps=gaps) if gaps else told
 
 
 def _name(seed: str, key: str, language: Language) -> str:
@@ -203,6 +205,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "until": "appeal by {until}",
         "over": "closed on {evening}; no measure begins",
         "data": "evening {evening} of {platform}, policy {policy}, run {run}, alert {alert}",
+        "gaps": "never delivered: {gaps}",
     },
     "zh": {
         "happened": "发生了什么",
@@ -234,5 +237,6 @@ _WORDS: dict[Language, dict[str, str]] = {
         "until": "申诉截止 {until}",
         "over": "已于 {evening} 关闭；不再采取新措施",
         "data": "{platform} {evening} 数据，策略 {policy}，运行 {run}，预警 {alert}",
+        "gaps": "从未交付的日期：{gaps}",
     },
 }

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
 
 from redline.settings import Settings
-from tests.plugins.redline.alerts.postgres import postgres, programs
 from tests.plugins.redline.publish import made_home
+from tests.servers.databases import postgres
 
 
 @pytest.fixture(scope="session")
 def postgres_address() -> Iterator[str]:
     """A PostgreSQL server of the tests' own."""
-    if programs() is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres() as address:
-        yield address
+    with postgres() as server:
+        yield (
+            f"postgresql://{server.user}:{quote(server.password)}@127.0.0.1:{server.port}/postgres"
+        )
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -47,6 +47,7 @@ ALERT: dict[str, Any] = {
     "violation_threshold": 0.03,
     "comparator": ">=",
     "evaluation_days": 7,
+    "known_gaps": [],
     "run_id": "run-1",
     "text": "Lotus: complaint_rate 3.4%",
 }

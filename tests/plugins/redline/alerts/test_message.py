@@ -96,6 +96,11 @@ def test_a_message_says_only_what_is_true(
     assert not [words for words in untold if words in where]
 
 
+def test_dates_that_were_never_delivered_are_told_with_the_data() -> None:
+    said = message({**ALERT, "known_gaps": ["2026-02-20 to 2026-02-21"]}, "en")
+    assert said.parts[-1][1].endswith("; never delivered: 2026-02-20 to 2026-02-21")
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_name_cannot_break_a_line(language: Any) -> None:
     said = message({**ALERT, "merchant_name": "A\r\nBcc: x\u2028\x00B"}, language)
