@@ -13,7 +13,7 @@ import pytest
 
 from redline.settings import PROJECT
 
-KILLS = 30
+KILLS = 15
 
 
 @pytest.mark.timeout(600)
