@@ -26,7 +26,7 @@ from redline.settings import Home, Settings, read_settings
 SAMPLES = 3
 
 # What to do about a kind of reason, the part before its column.
-TODO = {
+WHAT_TO_DO = {
     "missing": "fill the column at the source, or map another one",
     "not_a_timestamp": "write times as 2026-03-01T10:00:00Z, or map their unit",
     "not_a_number": "write numbers with a point and without separators",
@@ -64,7 +64,9 @@ class Waiting:
     @property
     def todo(self) -> str:
         """What to do about it."""
-        return TODO.get(self.reason.partition(":")[0], "mend it at the source and send it again")
+        return WHAT_TO_DO.get(
+            self.reason.partition(":")[0], "mend it at the source and send it again"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

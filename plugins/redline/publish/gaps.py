@@ -4,10 +4,11 @@ What is a gap, per entity:
 
 - a date for which the source had no delivery at all (`sources.MISSING`), until it has one;
 - of orders, the heartbeat, any date without rows;
-- of an entity that delivers on most dates, a silence that its quiet dates do not explain: with the
+- of events that come on most dates, a silence that their quiet dates do not explain: with the
   share q of quiet ones among the 28 dates before it (by the rule of succession, (quiet + 1) /
   (dates + 2)), one whose probability q ** length is below 5%. So one date counts where none of 28
   was quiet, and two in a row where one in ten is. Within the first week it is too early to tell.
+  Merchants, products and buyers change when they change: their silence says nothing.
 
 A gap ends, whenever that is, with rows for its dates. One carries on from the run before: closed
 dates do not change, so only the last ones are read again, as the history of the new ones.
@@ -30,6 +31,7 @@ from redline.sources import MISSING
 Gaps = list[dict[str, str]]
 
 _HEARTBEAT = "orders"
+_EVENTS = ("order_items", "complaints", "reviews", "refunds")
 _HISTORY, _FIRST_WEEK = 28, 7
 _CHANCE = 0.05
 # The silence of an entity that delivers on most dates is a gap from its fifth date on, at the
@@ -122,7 +124,9 @@ def _judged(entity: str, known: set[date], delivered: _Delivered, end: date) -> 
         for first, last in _ranges(quiet):
             silence = days(first, last)
             goes_on = first in known and first not in delivered.absent
-            if goes_on or _is_no_chance(silence, candidates, delivered.filled):
+            if entity in _EVENTS and (
+                goes_on or _is_no_chance(silence, candidates, delivered.filled)
+            ):
                 missing.update(silence)
     return (known | missing) - delivered.filled
 

@@ -97,6 +97,7 @@ def test_a_silence_is_a_gap_where_quiet_dates_do_not_explain_it(tmp_path: Path) 
         "complaints": ([True] * 9 + [False]) * 3 + [True] * 2 + [False] * 2,  # but never two
         "appeals": [True, False, False] * 11 + [False] * 9,  # quiet on most dates
         "products": [True] + [False] * 41,  # all at once, then only changes
+        "buyers": [True] * 28 + [False] * 14,  # nobody new, nobody changed
         "order_items": [True] * 10 + [False] * 32,  # one that goes on and on
     }
     found = {}
@@ -110,6 +111,7 @@ def test_a_silence_is_a_gap_where_quiet_dates_do_not_explain_it(tmp_path: Path) 
         "complaints": {32, 33},
         "appeals": set(),
         "products": set(),
+        "buyers": set(),
         "order_items": set(range(10, 42)),
     }
 
