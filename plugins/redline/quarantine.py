@@ -13,8 +13,6 @@ from datetime import date, timedelta
 
 import duckdb
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from redline.contract import ENTITIES
 from redline.errors import RedlineError, SettingError
@@ -128,17 +126,18 @@ def _grouped(
 
 
 def show(console: Console, waiting: Sequence[Waiting]) -> None:
-    """Print the table, and what to do about each kind of reason."""
+    """Print what waits, and what to do about each kind of reason."""
     if not waiting:
         console.print("Nothing waits in quarantine.")
         return
-    table = Table("platform", "entity", "reason", "rows", "since", "such as", "in")
-    table.columns[3].justify = "right"
+    console.print(f"{'rows':>8}  since       what", style="dim", soft_wrap=True)
     for row in waiting:
+        line = f"{row.rows:>8,}  {row.since}  {row.platform} {row.entity} {row.reason}"
         keys = ", ".join(row.samples) + (", ..." if row.rows > len(row.samples) else "")
-        cells = (row.platform, row.entity, row.reason, f"{row.rows:,}", str(row.since), keys)
-        table.add_row(*map(escape, (*cells, row.source_file)))
-    console.print(table)
+        place = f" in {row.source_file}" if row.source_file else ""
+        for told in (line, f"{'':22}{keys}{place}"):
+            console.print(told, markup=False, soft_wrap=True)
+    console.print()
     kinds = dict.fromkeys((row.reason.partition(":")[0], row.todo) for row in waiting)
     for kind, todo in kinds:
         console.print(f"{kind}: {todo}.", markup=False, soft_wrap=True)

@@ -562,6 +562,8 @@ def _said(error: Exception, password: str) -> str:
     text = " ".join(str(error).split())
     found = re.search(r"(FATAL|ERROR): *(.*?)( (LINE|DETAIL|HINT|CONTEXT) ?\d*:.*)?$", text)
     text = found[2] if found else text
+    # Where we wanted to connect to stands beside it already.
+    text = re.sub(r"^IO Error: (Unable|Failed) to connect to .*?\"[^\"]*\": ", "", text)
     if not _NAMES.search(text):
         text = re.sub(r"\"[^\"]*\"|'[^']*'", "...", text)
     return (text.replace(password, "***") if password else text)[:300]

@@ -16,7 +16,7 @@ A column that is not named is looked for under its own name. Everything else wit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ import yaml
 
 from redline.contract import ENTITIES, Column, ColumnType, Entity, entity
 from redline.errors import SourceError
+from redline.yaml_lines import Lines
 
 Epoch = Literal["seconds", "milliseconds"]
 
@@ -160,27 +161,9 @@ def read_mapping(text: str, options: Collection[str]) -> SourceMapping:
     path = Path(text)
     if not path.is_absolute():
         raise SourceError(f"'{text}' is not an absolute path", "mapping", "write mapping=/dir/file")
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except OSError as error:
-        raise SourceError(
-            f"the mapping cannot be read: {error.strerror}", str(path), "name a readable file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            "the mapping is not UTF-8", str(path), "save the file as UTF-8"
-        ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise SourceError(
-            f"the mapping is not YAML: {getattr(error, 'problem', None) or 'unreadable'}",
-            f"{path}{line}",
-            "mend the file",
-        ) from None
-    reader = _Reader(path)
+    reader = _Reader(path, "the mapping", SourceError)
     timezone, entities = "UTC", {}
-    for key, node in reader.items(root, "the file", ("timezone", "entities")):
+    for key, node in reader.items(reader.root(), "the file", ("timezone", "entities")):
         if key == "timezone":
             timezone = reader.timezone(node)
         else:
@@ -332,37 +315,8 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads YAML nodes, so that every refusal can name its line."""
-
-    path: Path
-
-    def fail(self, node: yaml.Node | None, what: str, todo: str) -> SourceError:
-        line = f", line {node.start_mark.line + 1}" if node is not None else ""
-        return SourceError(what, f"{self.path}{line}", todo)
-
-    def items(
-        self, node: yaml.Node | None, told: str, known: Collection[str]
-    ) -> Iterator[tuple[str, yaml.Node]]:
-        if not isinstance(node, yaml.MappingNode):
-            raise self.fail(node, f"{told} is not a list of names and values", "write name: value")
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name not in known:
-                raise self.fail(
-                    key, f"'{name}' means nothing in {told}", f"known are {', '.join(known)}"
-                )
-            if name in seen:
-                raise self.fail(key, f"'{name}' stands twice in {told}", "keep one of them")
-            seen.add(name)
-            yield name, value
-
-    def text(self, node: yaml.Node, told: str) -> str:
-        if not isinstance(node, yaml.ScalarNode) or not node.value:
-            raise self.fail(node, f"{told} is not a text", "write one value")
-        return str(node.value)
+class _Reader(Lines):
+    """Reads the nodes of a mapping file."""
 
     def value(self, node: yaml.Node, told: str) -> Any:
         try:

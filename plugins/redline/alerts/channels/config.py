@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ import yaml
 from redline.alerts.channels.cards import PLATFORMS
 from redline.alerts.message import LANGUAGES, Language
 from redline.errors import SettingError
+from redline.yaml_lines import Lines
 
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -106,21 +107,9 @@ def read_channels(path: Path) -> tuple[Channel, ...]:
     """
     if not path.is_absolute():
         raise SettingError("it is not an absolute path", "REDLINE_ALERTS", "write /dir/alerts.yml")
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-    except OSError as error:
-        raise SettingError(
-            f"the channels cannot be read: {error.strerror}", str(path), "name a readable file"
-        ) from error
-    except UnicodeDecodeError:
-        raise SettingError("the file is not UTF-8", str(path), "save it as UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise SettingError("the file is not YAML", f"{path}{line}", "mend the file") from None
-    reader = _Reader(path)
+    reader = _Reader(path, "the file of channels", SettingError)
     channels = []
-    for _, listed in reader.items(root, "the file", ("channels",)):
+    for _, listed in reader.items(reader.root(), "the file", ("channels",)):
         for name, node in reader.items(listed, "channels", None):
             if not _NAME.fullmatch(name):
                 raise reader.fail(node, "that is no name for a channel", "use letters and digits")
@@ -130,34 +119,8 @@ def read_channels(path: Path) -> tuple[Channel, ...]:
     return tuple(channels)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads YAML nodes, so that every refusal can name its line."""
-
-    path: Path
-
-    def where(self, node: yaml.Node | None) -> str:
-        return f"{self.path}, line {node.start_mark.line + 1}" if node else str(self.path)
-
-    def fail(self, node: yaml.Node | None, what: str, todo: str) -> SettingError:
-        return SettingError(what, self.where(node), todo)
-
-    def items(
-        self, node: yaml.Node | None, told: str, known: Collection[str] | None
-    ) -> Iterator[tuple[str, yaml.Node]]:
-        if not isinstance(node, yaml.MappingNode):
-            raise self.fail(node, f"{told} is not a list of names and values", "write name: value")
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if known is not None and name not in known:
-                raise self.fail(
-                    key, f"'{name}' means nothing in {told}", f"known are {', '.join(known)}"
-                )
-            if name in seen:
-                raise self.fail(key, f"'{name}' stands twice in {told}", "keep one of them")
-            seen.add(name)
-            yield name, value
+class _Reader(Lines):
+    """Reads the nodes of a file of channels."""
 
     def channel(self, name: str, node: yaml.Node) -> Channel:
         every = {*_COMMON, *(n for m in (_REQUIRED, _OPTIONAL) for ns in m.values() for n in ns)}
@@ -248,8 +211,3 @@ class _Reader:
         if not text.isdecimal() or not 0 < int(text) < 65_536:
             raise self.fail(node, f"{told} is no count", "write a whole number of at least 1")
         return int(text)
-
-    def text(self, node: yaml.Node, told: str) -> str:
-        if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
-            raise self.fail(node, f"{told} is not a text", "write one value")
-        return str(node.value).strip()
