@@ -51,7 +51,13 @@ def daily() -> Any:
 
 def test_the_dags_are_read_without_errors(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert parsed["dags"] == ["merchant_risk_alerts", "merchant_risk_daily", "policy_backtest"]
+    assert parsed["dags"] == [
+        "merchant_risk_acknowledge",
+        "merchant_risk_alerts",
+        "merchant_risk_daily",
+        "merchant_risk_delivery",
+        "policy_backtest",
+    ]
 
 
 def test_reading_the_dags_is_quick_and_imports_nothing_heavy(parsed: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redline.alerts.delivery import Delivered, deliver
+from redline.alerts.delivery import Delivered, deliver, go_on
 from redline.alerts.files import write_alerts
 
-__all__ = ["Delivered", "deliver", "write_alerts"]
+__all__ = ["Delivered", "deliver", "go_on", "write_alerts"]

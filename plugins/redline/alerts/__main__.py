@@ -1,11 +1,12 @@
-"""`make alerts`: list the deliveries that wait for a person, preview an alert, try some again."""
+"""`make alerts`: list messages that wait, preview or acknowledge an alert, try some again."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,11 @@ from rich.text import Text
 from redline.alerts import channels
 from redline.alerts.delivery import deliver
 from redline.alerts.files import read_alerts
+from redline.alerts.letter import Letter
+from redline.alerts.marks import say
 from redline.alerts.outbox import Delivery, open_outbox
+from redline.alerts.routing import routes_of
+from redline.alerts.rules import read_rules
 from redline.errors import RedlineError, SettingError
 from redline.settings import Settings, read_settings
 
@@ -30,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m redline.alerts", description=__doc__)
     parser.add_argument("--preview", default="", help="an alert's id, or the beginning of it")
     parser.add_argument("--retry", default="", help="an alert's id, `failed` or `held`")
+    parser.add_argument("--acknowledge", default="", help="an alert's id, or the beginning of it")
+    parser.add_argument("--snooze", default="", help="an alert's id, or the beginning of it")
+    parser.add_argument("--until", default="", help="the last date of the snooze")
+    parser.add_argument("--reason", default="", help="why it is acknowledged or snoozed")
+    parser.add_argument("--by", default="", help="who says so; else who runs this")
     given = parser.parse_args(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     try:
@@ -38,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _preview(settings, given.preview.strip(), console)
         elif given.retry.strip():
             _retry(settings, given.retry.strip(), console)
+        elif wanted := given.acknowledge.strip() or given.snooze.strip():
+            said = say(
+                settings,
+                wanted,
+                given.by.strip() or getpass.getuser(),
+                given.reason,
+                _date(given.until) if given.snooze.strip() else None,
+            )
+            console.print(Text(said))
         else:
             _list(settings, console)
     except RedlineError as error:
@@ -51,13 +70,13 @@ def _list(settings: Settings, console: Console) -> None:
     waiting, counts = outbox.deliveries(), outbox.counts()
     outbox.close()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("evening", "alert", "channel", "state", "tries", "next try", "response"):
+    for heading in ("evening", "tells", "channel", "state", "tries", "next try", "response"):
         table.add_column(heading)
     for each in waiting[:_LISTED]:
         open_ = each.state in ("pending", "claimed")
         table.add_row(
             each.evening,
-            each.alert_id[:_SHORT],
+            _told(each),
             each.channel,
             each.state,
             str(each.attempts),
@@ -75,26 +94,43 @@ def _list(settings: Settings, console: Console) -> None:
         console.print("The outbox is empty.")
 
 
+def _told(delivery: Delivery) -> str:
+    """An alert's id, or what a message that tells no single alert is."""
+    if delivery.form == "notice":
+        return "notice"
+    if delivery.form == "digest":
+        return f"digest of {len(delivery.alerts)}"
+    alert_id = str(delivery.alerts[0]["alert_id"])[:_SHORT]
+    return f"{alert_id} again" if delivery.form == "reminder" else alert_id
+
+
 def _preview(settings: Settings, wanted: str, console: Console) -> None:
     alert = _find(settings, wanted)
     if settings.alerts is None:
         console.print(Text(alert["text"]))
         return
-    for channel in channels.read_channels(settings.alerts):
+    rules = read_rules(settings.alerts)
+    routes = routes_of(rules, alert)
+    for channel in rules.channels:
+        if channel.name not in routes:
+            continue
+        letter = Letter("alert", routes[channel.name].audience, (alert,))
         console.print(f"[bold]{channel.name}[/] ({channel.kind})")
-        console.print(Text(channels.preview(channel, alert)))
+        console.print(Text(channels.preview(channel, letter, rules.page)))
+    if not routes:
+        console.print("No route leads this alert anywhere.")
 
 
 def _retry(settings: Settings, wanted: str, console: Console) -> None:
     if settings.alerts is None:
-        raise SettingError("no channels are set", "REDLINE_ALERTS", "name a file of channels")
-    channels.read_channels(settings.alerts)
+        raise SettingError("no channels are set", "REDLINE_ALERTS", "name a file of alerts")
+    read_rules(settings.alerts)
     outbox = open_outbox(settings)
     released = outbox.release(wanted)
     outbox.close()
     if not released:
         raise SettingError(
-            "no failed or held delivery is meant", f"RETRY={wanted}", "see `make alerts`"
+            "no failed or held message is meant", f"RETRY={wanted}", "see `make alerts`"
         )
     done = deliver(settings)
     console.print(f"{released} tried again, {done.sent} sent")
@@ -107,6 +143,13 @@ def _find(settings: Settings, wanted: str) -> dict[str, Any]:
             if alert["alert_id"].startswith(wanted):
                 return alert
     raise SettingError("no alert has that id", f"PREVIEW={wanted}", "see the files in alerts/")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise SettingError("a snooze needs its end", f"UNTIL={text}", "write YYYY-MM-DD") from None
 
 
 def _clock(delivery: Delivery, settings: Settings) -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from redline.alerts import channels as alert_channels
-from redline.alerts.channels import Channel, Outcome, read_channels
+from redline.alerts.channels import Channel, Outcome
+from redline.alerts.escalation import remind
 from redline.alerts.files import first_runs, read_alerts
+from redline.alerts.letter import Alert, Letter
+from redline.alerts.marks import snoozed
 from redline.alerts.outbox import LEASE, Delivery, Outbox, open_outbox
+from redline.alerts.routing import addressed
+from redline.alerts.rules import Rules, read_rules
 from redline.errors import RedlineError, StorageError
 from redline.settings import Settings
 
@@ -25,17 +29,18 @@ FRESH_DAYS = 3
 # How long a task waits for receivers; what is left is tried again by the next one.
 PATIENCE = 300.0
 
-Send = Callable[[Channel, Mapping[str, Any], str], Outcome]
+Send = Callable[[Channel, Letter, str, str | None], Outcome]
+_Post = Callable[[Channel, Letter, str], Outcome]
 log = logging.getLogger("redline")
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of deliveries.
+    """What became of messages.
 
     Attributes:
         sent, failed: in this call; failed ones are not tried again by themselves.
-        held: new ones that are kept back.
+        held: alerts, for all their channels, that are new and kept back.
         waiting: still to be sent when this call ended.
     """
 
@@ -45,74 +50,115 @@ class Delivered:
     waiting: int
 
 
-def deliver(settings: Settings, files: Collection[Path] = ()) -> Delivered:
-    """Send what alert files tell to all channels, each alert once.
+def deliver(settings: Settings, files: Collection[Path] = (), held: str | None = None) -> Delivered:
+    """Send what alert files tell to those who are to get it, each alert once.
 
     Files of the last evenings are taken too, in case a process died before it could. Alerts of
-    older evenings, and of a platform's first publication, are held.
+    older evenings, of a platform's first publication and those that are snoozed are held.
 
     Args:
-        files: that were written now. Without a file of channels nothing else happens.
+        files: that were written now. Without a file of alerts nothing else happens.
+        held: why all that `files` tell is held back.
 
     Raises:
-        SettingError: the file of channels means nothing, or one of its variables is not set.
+        SettingError: the file of alerts means nothing, or one of its variables is not set.
         StorageError: the outbox cannot be used; or a receiver did not take something in time.
         RedlineError: a receiver refused something for good; all else was sent.
     """
     if settings.alerts is None:
         return Delivered(0, 0, 0, 0)
-    listed = read_channels(settings.alerts)
-    for channel in listed:
+    rules = read_rules(settings.alerts)
+    for channel in rules.channels:
         alert_channels.check(channel)
     outbox = open_outbox(settings)
     try:
-        held = enqueue(settings, outbox, [channel.name for channel in listed], files)
-        done = drain(outbox, listed, patience=PATIENCE)
+        kept = enqueue(settings, outbox, rules, files, held)
+        return _sent(drain(outbox, rules, patience=PATIENCE), kept)
     finally:
         outbox.close()
+
+
+def go_on(settings: Settings) -> Delivered:
+    """Send what has fallen due since: digests at their time, reminders, what is tried again.
+
+    Takes no files, so it sends nothing that the task `deliver` has not let through.
+
+    Raises:
+        SettingError, StorageError, RedlineError: as `deliver`.
+    """
+    if settings.alerts is None:
+        return Delivered(0, 0, 0, 0)
+    rules = read_rules(settings.alerts)
+    for channel in rules.channels:
+        alert_channels.check(channel)
+    outbox = open_outbox(settings)
+    try:
+        remind(outbox, rules)
+        return _sent(drain(outbox, rules, patience=PATIENCE), 0)
+    finally:
+        outbox.close()
+
+
+def _sent(done: Delivered, held: int) -> Delivered:
+    """What was sent, where nothing is left that a person should know of."""
     if done.waiting:
         raise StorageError(
-            f"{done.waiting} deliveries of alerts wait for their receivers",
+            f"{done.waiting} messages of alerts wait for their receivers",
             "outbox",
             "they are tried again; `make alerts` tells what the receivers said",
         )
     if done.failed:
         raise RedlineError(
-            f"{done.failed} deliveries of alerts were refused; {done.sent} were sent",
+            f"{done.failed} messages of alerts were refused; {done.sent} were sent",
             "outbox",
             "see `make alerts`, mend the channel, then `make alerts RETRY=failed`",
         )
-    return Delivered(done.sent, done.failed, held, done.waiting)
+    return replace(done, held=held)
 
 
 def enqueue(
-    settings: Settings, outbox: Outbox, names: Sequence[str], files: Collection[Path]
+    settings: Settings,
+    outbox: Outbox,
+    rules: Rules,
+    files: Collection[Path],
+    held: str | None = None,
 ) -> int:
-    """Note the alerts of files for channels; how many new ones are held.
+    """Note the alerts of files for those who get them; how many new ones are held.
 
     Those of the last evenings are noted whether or not their file is among `files`.
     """
-    today = datetime.now(UTC).astimezone(ZoneInfo(settings.timezone)).date()
-    fresh = today - timedelta(FRESH_DAYS)
+    now = datetime.now(UTC).astimezone(ZoneInfo(settings.timezone))
+    fresh = now.date() - timedelta(FRESH_DAYS)
     recent = {
         path for path in settings.home.alerts.glob("????-??-??.jsonl") if _evening(path) >= fresh
     }
     firsts = first_runs(settings.home)
-    held = 0
+    kept = 0
     for path in sorted({*files, *recent}, key=_evening):
         alerts = read_alerts(settings.home, path)
-        first = [alert for alert in alerts if alert["run_id"] in firsts]
-        if _evening(path) < fresh:
-            held += outbox.add(alerts, names, "held: the evening is long past")
-            continue
-        held += outbox.add(first, names, "held: the first publication of its platform")
-        outbox.add([alert for alert in alerts if alert["run_id"] not in firsts], names)
-    return held
+        quiet = snoozed(outbox.store, alerts, now.date())
+        reasons: dict[str | None, list[Alert]] = {}
+        for alert in alerts:
+            if _evening(path) < fresh:
+                reason: str | None = "held: the evening is long past"
+            elif alert["run_id"] in firsts:
+                reason = "held: the first publication of its platform"
+            elif path in files and held is not None:
+                reason = held
+            else:
+                reason = quiet.get(alert["alert_id"])
+            reasons.setdefault(reason, []).append(alert)
+        for reason, several in reasons.items():
+            added = outbox.add(
+                [entry for alert in several for entry in addressed(rules, alert, now, reason)]
+            )
+            kept += added if reason is not None else 0
+    return kept
 
 
 def drain(
     outbox: Outbox,
-    listed: Sequence[Channel],
+    rules: Rules,
     *,
     patience: float,
     lease: float = LEASE,
@@ -123,10 +169,15 @@ def drain(
     A channel that fails or hangs delays no other. An error of the outbox ends all of them.
     """
     deadline, stop = time.monotonic() + patience, threading.Event()
+    is_open = outbox.open_channels()
+    listed = [channel for channel in rules.channels if channel.name in is_open]
+
+    def post(channel: Channel, letter: Letter, key: str) -> Outcome:
+        return send(channel, letter, key, rules.page)
 
     def work(channel: Channel) -> Delivered:
         try:
-            return _drain_channel(outbox, channel, deadline, lease, send, stop)
+            return _drain_channel(outbox, channel, deadline, lease, post, stop)
         except BaseException:
             stop.set()
             raise
@@ -147,7 +198,7 @@ def _drain_channel(
     channel: Channel,
     deadline: float,
     lease: float,
-    send: Send,
+    post: _Post,
     stop: threading.Event,
 ) -> Delivered:
     sent = failed = 0
@@ -157,7 +208,7 @@ def _drain_channel(
         for delivery in due:
             if stop.is_set() or time.monotonic() >= deadline:
                 break
-            outcome = _attempt(outbox, channel, delivery, lease, send)
+            outcome = _attempt(outbox, channel, delivery, lease, post)
             sent += outcome is not None and outcome.verdict == "sent"
             failed += outcome is not None and outcome.verdict == "refused"
             if outcome is not None and outcome.retry_after:
@@ -172,23 +223,18 @@ def _drain_channel(
         if time.monotonic() + wait >= deadline:
             break
         stop.wait(wait)
-    waiting = sum(
-        n
-        for (name, state), n in outbox.counts().items()
-        if name == channel.name and state in ("pending", "claimed")
-    )
-    return Delivered(sent, failed, 0, waiting)
+    return Delivered(sent, failed, 0, outbox.waiting(channel.name))
 
 
 def _attempt(
-    outbox: Outbox, channel: Channel, delivery: Delivery, lease: float, send: Send
+    outbox: Outbox, channel: Channel, delivery: Delivery, lease: float, post: _Post
 ) -> Outcome | None:
     """One attempt; None where another process has the delivery."""
     claimed = outbox.claim(delivery, lease)
     if claimed is None:
         return None
     try:
-        outcome = send(channel, claimed.alert, claimed.key)
+        outcome = post(channel, claimed.letter, claimed.message_id)
     except Exception as error:  # noqa: BLE001 - one message that cannot be made stops no other
         # Not its words: they may hold an address.
         outcome = Outcome("later", f"it could not be sent: {type(error).__name__}")
@@ -200,8 +246,9 @@ def _attempt(
         outcome = replace(outcome, verdict="refused")  # given up
     if outcome.verdict != "sent":
         log.warning(
-            "alert %s to %s, attempt %d: %s",
-            claimed.alert_id,
+            "%s %s to %s, attempt %d: %s",
+            claimed.form,
+            claimed.message_id,
             channel.name,
             claimed.attempts,
             outcome.response,

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from redline.errors import BusyError, RedlineError
 from redline.plan import Plan, days
@@ -30,7 +31,9 @@ ANY_PLATFORM = "*"
 
 _DELIVERIES_DDL = f"""
     create table if not exists marts.{DELIVERIES} (
-        alert_id varchar, channel varchar, status varchar, attempts integer, delivered_at timestamp
+        alert_id varchar, channel varchar, status varchar, attempts integer, delivered_at timestamp,
+        purpose varchar, form varchar, audience varchar, message_id varchar, noted_at timestamp,
+        response varchar
     )
 """
 _PUBLISHED_RUN_DDL = f"""
@@ -149,9 +152,15 @@ def tables(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, Ta
 
 
 def fill(
-    connection: duckdb.DuckDBPyConnection, plan: Plan, base: PublishedState | None
+    connection: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    base: PublishedState | None,
+    deliveries: pa.Table,
 ) -> dict[str, Table]:
     """Create all tables but `published_run`: own rows from the warehouse, others' from base.
+
+    Args:
+        deliveries: of alerts, that the outbox tells; of those before, base tells the end.
 
     Raises:
         RedlineError: the warehouse has no marts.
@@ -175,6 +184,21 @@ def fill(
                 """
         connection.execute(f"create table marts.{name} as {query}", parameters)
     connection.execute(_DELIVERIES_DDL)
+    connection.register("deliveries_now", deliveries)
+    connection.execute(f"insert into marts.{DELIVERIES} by name select * from deliveries_now")
+    if DELIVERIES in from_base and from_base[DELIVERIES].has("purpose"):
+        connection.execute(
+            f"""
+            insert into marts.{DELIVERIES} by name
+            select * from base.marts.{DELIVERIES} as before
+            where not exists (
+                select 1 from deliveries_now as now
+                where now.alert_id = before.alert_id and now.channel = before.channel
+                    and now.purpose = before.purpose
+            )
+            """
+        )
+    connection.unregister("deliveries_now")
     return tables(connection, "redline")
 
 

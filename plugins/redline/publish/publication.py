@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform as machine
 import shutil
 import stat
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from redline import restating
 from redline.errors import RedlineError, SettingError, StorageError, is_lasting
@@ -23,6 +25,8 @@ from redline.publish.freshness import freshness
 from redline.publish.gaps import gaps
 from redline.publish.state import PublishedState
 from redline.settings import Home, Settings
+
+log = logging.getLogger("redline")
 
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _PARTS = (
@@ -76,7 +80,7 @@ def _publish_locked(plan: Plan, settings: Settings) -> dict[str, Any]:
         made = base  # a retry of a task that was killed after the swap
     else:
         _check_order(plan, base)
-        made, counts = _build(plan, home, base)
+        made, counts = _build(plan, home, base, _deliveries(settings))
         state.make_fixed_links(home)
         state.make_current(home, plan.run_id)
     if plan.restated_from is not None:
@@ -93,6 +97,18 @@ def _publish_locked(plan: Plan, settings: Settings) -> dict[str, Any]:
         **counts,
         "runs_removed": removed,
     }
+
+
+def _deliveries(settings: Settings) -> pa.Table:
+    """What became of alerts; an outbox that cannot be read must not keep the marts back."""
+    # Not above: alerts read what is published.
+    from redline.alerts import history
+
+    try:
+        return history.deliveries(settings)
+    except RedlineError as error:
+        log.warning("deliveries stay as they were published before: %s", error)
+        return history.SCHEMA.empty_table()
 
 
 def _check_order(plan: Plan, base: PublishedState | None) -> None:
@@ -112,7 +128,7 @@ def _check_order(plan: Plan, base: PublishedState | None) -> None:
 
 
 def _build(
-    plan: Plan, home: Home, base: PublishedState | None
+    plan: Plan, home: Home, base: PublishedState | None, deliveries: pa.Table
 ) -> tuple[PublishedState, dict[str, int]]:
     """Make the run's folder, complete and on the disk, beside the published ones."""
     aside, folder = (
@@ -121,7 +137,7 @@ def _build(
     )
     try:
         aside.mkdir(parents=True)
-        made, counts = _write(plan, home, base, aside)
+        made, counts = _write(plan, home, base, aside, deliveries)
         for path in aside.rglob("*"):
             if path.is_file():
                 path.chmod(_READ_ONLY)
@@ -143,7 +159,7 @@ def _build(
 
 
 def _write(
-    plan: Plan, home: Home, base: PublishedState | None, aside: Path
+    plan: Plan, home: Home, base: PublishedState | None, aside: Path, deliveries: pa.Table
 ) -> tuple[PublishedState, dict[str, int]]:
     base_folder = state.run_folder(home, base.run_id) if base else None
     connection = content.open_new(
@@ -153,7 +169,7 @@ def _write(
     )
     with connection:
         connection.execute("begin")
-        made = content.fill(connection, plan, base)
+        made = content.fill(connection, plan, base, deliveries)
         content.check_platforms(connection, made.values())
         content.check_evenings(connection, made.values(), plan)
         shares = [

@@ -1,4 +1,4 @@
-"""The file of alert channels (`REDLINE_ALERTS`), read and checked, with lines in every refusal.
+"""The channels of the file of alerts, read and checked, with lines in every refusal.
 
     channels:
       risk-team:                        # a name of your own; deliveries are kept by it
@@ -20,7 +20,9 @@
         token: ${FEISHU_TOKEN}          # what its address ends with; of teams the whole address
         secret: ${FEISHU_SECRET}        # where the robot asks for a signature
 
-Any channel may have `appeal` (how to appeal, in its own words) and `appeal_days`.
+Any channel may have `appeal` (how to appeal, in its own words) and `appeal_days`. An address in
+`to` may hold the merchant's id, where a route sends merchants their own:
+`{merchant_id}@shops.example.com`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -43,6 +44,9 @@ _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SECURITIES = ("starttls", "tls", "none")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+# Stands for the merchant's id in an address of e-mail.
+MERCHANT = "{merchant_id}"
 
 _COMMON = ("kind", "language", "appeal", "appeal_days")
 _REQUIRED: dict[str, tuple[str, ...]] = {
@@ -97,32 +101,30 @@ class Channel:
     appeal_days: int | None
     options: Mapping[str, Any]
 
+    @property
+    def is_of_merchant(self) -> bool:
+        """Whether each merchant has an address of its own, made of its id."""
+        return any(MERCHANT in address for address in self.options.get("to", ()))
 
-def read_channels(path: Path) -> tuple[Channel, ...]:
-    """Read the file of channels.
 
-    Raises:
-        SettingError: the file is missing, not YAML, or says something that means nothing, with the
-            line and never with a value that may be secret.
-    """
-    if not path.is_absolute():
-        raise SettingError("it is not an absolute path", "REDLINE_ALERTS", "write /dir/alerts.yml")
-    reader = _Reader(path, "the file of channels", SettingError)
-    channels = []
-    for _, listed in reader.items(reader.root(), "the file", ("channels",)):
-        for name, node in reader.items(listed, "channels", None):
+class ChannelReader(Lines):
+    """Reads the channels of a file of alerts."""
+
+    def channels(self, node: yaml.Node) -> tuple[Channel, ...]:
+        """The channels that a mapping names.
+
+        Raises:
+            RedlineError: of `kind`; one of them means nothing.
+        """
+        found = []
+        for name, each in self.items(node, "channels", None):
             if not _NAME.fullmatch(name):
-                raise reader.fail(node, "that is no name for a channel", "use letters and digits")
-            channels.append(reader.channel(name, node))
-    if not channels:
-        raise SettingError("it names no channel", str(path), "name one, or unset REDLINE_ALERTS")
-    return tuple(channels)
-
-
-class _Reader(Lines):
-    """Reads the nodes of a file of channels."""
+                raise self.fail(each, "that is no name for a channel", "use letters and digits")
+            found.append(self.channel(name, each))
+        return tuple(found)
 
     def channel(self, name: str, node: yaml.Node) -> Channel:
+        """A channel that a mapping describes."""
         every = {*_COMMON, *(n for m in (_REQUIRED, _OPTIONAL) for ns in m.values() for n in ns)}
         kinds = dict(self.items(node, f"channel {name}", sorted(every)))
         if "kind" not in kinds:
@@ -159,6 +161,7 @@ class _Reader(Lines):
         )
 
     def option(self, name: str, node: yaml.Node) -> Any:
+        """What a channel's kind asks for, by name."""
         match name:
             case "password" | "secret" | "token" | "url":
                 return self.secret(node, name)
@@ -184,6 +187,7 @@ class _Reader(Lines):
                 return self.text(node, name)
 
     def secret(self, node: yaml.Node, told: str) -> Secret:
+        """The name of an environment variable."""
         found = _SECRET.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
         if found is None:
             raise self.fail(
@@ -194,6 +198,7 @@ class _Reader(Lines):
         return Secret(found[1], self.where(node))
 
     def address(self, node: yaml.Node, told: str) -> str:
+        """An address of e-mail, with or without a name."""
         text = self.text(node, told)
         bare = text.rpartition("<")[2].rstrip(">")
         if not re.fullmatch(r"[!-;=?A-~]+@[!-;=?A-~]+", bare) or not text.isprintable():
@@ -201,12 +206,14 @@ class _Reader(Lines):
         return text
 
     def among(self, node: yaml.Node, told: str, known: tuple[str, ...]) -> str:
+        """One of the texts that mean something."""
         text = self.text(node, told)
         if text not in known:
             raise self.fail(node, f"unknown {told} '{text}'", f"use {', '.join(known)}")
         return text
 
     def number(self, node: yaml.Node, told: str) -> int:
+        """A whole number of at least 1."""
         text = self.text(node, told)
         if not text.isdecimal() or not 0 < int(text) < 65_536:
             raise self.fail(node, f"{told} is no count", "write a whole number of at least 1")

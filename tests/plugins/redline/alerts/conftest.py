@@ -33,6 +33,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     address: str = request.getfixturevalue("postgres_address")
     engine = sa.create_engine(address.replace("://", "+psycopg2://", 1))
     with engine.begin() as connection:
-        connection.execute(sa.text("drop table if exists redline_outbox"))
+        for table in ("redline_messages", "redline_told", "redline_marks"):
+            connection.execute(sa.text(f"drop table if exists {table}"))
     engine.dispose()
     return replace(settings, outbox=address)

@@ -23,9 +23,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from redline.alerts.channels import read_channels
 from redline.alerts.delivery import drain
-from redline.alerts.outbox import idempotency_key, open_outbox
+from redline.alerts.outbox import Entry, idempotency_key, open_outbox
+from redline.alerts.rules import read_rules
 from redline.settings import Settings
 from tests.plugins.redline.alerts.receivers import OK, Answer, HttpReceiver, Request, made_alert
 from tests.plugins.redline.publish import made_home
@@ -147,11 +147,11 @@ def _receive(received: Path) -> tuple[int, str]:
 
 
 def _add(settings: Settings, made: list[dict[str, Any]]) -> None:
-    open_outbox(settings).add(made, CHANNELS)
+    open_outbox(settings).add([Entry(alert, name) for alert in made for name in CHANNELS])
 
 
 def _drain(settings: Settings, file: Path) -> None:
-    done = drain(open_outbox(settings), read_channels(file), patience=120, lease=LEASE)
+    done = drain(open_outbox(settings), read_rules(file), patience=120, lease=LEASE)
     assert done.waiting == 0, done
 
 
@@ -161,7 +161,7 @@ def _claimed(settings: Settings, folder: Path) -> list[str]:
 
     def ask() -> None:
         found = open_outbox(settings).deliveries(("claimed",))
-        file.write_text(json.dumps([each.key for each in found]))
+        file.write_text(json.dumps([each.message_id for each in found]))
 
     _wait(_fork(ask))
     keys: list[str] = json.loads(file.read_text())

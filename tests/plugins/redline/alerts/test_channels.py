@@ -19,8 +19,10 @@ import jsonschema
 import pytest
 
 from redline.alerts import channels
-from redline.alerts.channels import Channel, Outcome, http, read_channels
+from redline.alerts.channels import Channel, Outcome, http
 from redline.alerts.channels.cards import PLATFORMS
+from redline.alerts.letter import of_one
+from redline.alerts.rules import read_rules
 from redline.settings import PROJECT
 from tests.plugins.redline.alerts.receivers import (
     ALERT,
@@ -45,7 +47,7 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configured:
     def make(lines: str) -> Channel:
         path = tmp_path / "alerts.yml"
         path.write_text("channels:\n  one:\n" + lines)
-        return read_channels(path)[0]
+        return read_rules(path).channels[0]
 
     return make
 
@@ -65,7 +67,7 @@ def test_a_webhook_can_be_verified_and_follows_its_schema(
 ) -> None:
     with http_receiver() as receiver:
         channel = webhook(configured, monkeypatch, f"{receiver.base}/hook?a=b")
-        assert channels.send(channel, ALERT, "the-key") == Outcome("sent", "HTTP 200")
+        assert channels.send(channel, of_one(ALERT), "the-key") == Outcome("sent", "HTTP 200")
         (request,) = receiver.requests
 
     assert request.path == "/hook?a=b"
@@ -111,7 +113,7 @@ def test_a_receiver_that_does_not_take_a_message_is_told_apart(
     with http_receiver(lambda _: answer) as receiver:
         channel = webhook(configured, monkeypatch, f"{receiver.base}/{TOKEN}")
         began = time.monotonic()
-        outcome = channels.send(channel, ALERT, "k")
+        outcome = channels.send(channel, of_one(ALERT), "k")
     assert outcome.verdict == verdict
     assert outcome.response.startswith(told)
     assert outcome.retry_after == retry_after
@@ -127,7 +129,7 @@ def test_private_addresses_are_refused_unless_they_are_allowed(
         for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"):
             monkeypatch.setenv("A_URL", f"http://{host}:{port}/{TOKEN}")
             channel = configured("    kind: webhook\n    url: ${A_URL}\n    secret: ${A_SECRET}\n")
-            outcome = channels.send(channel, ALERT, "k")
+            outcome = channels.send(channel, of_one(ALERT), "k")
             assert outcome.verdict == "refused", host
             assert "s3cret" not in repr(outcome)
         assert receiver.requests == []
@@ -277,7 +279,7 @@ def test_a_card_reaches_its_platform_signed_and_with_all_that_is_to_be_said(
     alert = {**ALERT, "merchant_name": "A <at id=all></at> <!channel> [x](http://y) `B`"}
     with http_receiver(lambda _: (200, {}, ANSWERS[kind]["sent"])) as receiver:
         channel = _card(kind, receiver.base, configured, monkeypatch)
-        assert channels.send(channel, alert, "k").verdict == "sent"
+        assert channels.send(channel, of_one(alert), "k").verdict == "sent"
         (request,) = receiver.requests
 
     assert request.path.startswith(PATHS.get(kind, f"/{TOKEN}"))
@@ -309,7 +311,7 @@ def test_a_200_that_tells_of_a_failure_is_a_failure(
 ) -> None:
     with http_receiver(lambda _: (200, {}, ANSWERS[kind][verdict])) as receiver:
         channel = _card(kind, receiver.base, configured, monkeypatch)
-        outcome = channels.send(channel, ALERT, "k")
+        outcome = channels.send(channel, of_one(ALERT), "k")
     assert outcome.verdict == verdict
     assert "s3cret" not in repr(outcome)
 
@@ -320,7 +322,7 @@ def test_a_platform_that_asks_for_quiet_is_heard(
 ) -> None:
     with http_receiver(lambda _: (429, {"Retry-After": "30"}, b"")) as receiver:
         channel = _card(kind, receiver.base, configured, monkeypatch)
-        assert channels.send(channel, ALERT, "k") == Outcome("later", "HTTP 429", 30.0)
+        assert channels.send(channel, of_one(ALERT), "k") == Outcome("later", "HTTP 429", 30.0)
 
 
 # --- e-mail -------------------------------------------------------------------------------------
@@ -365,7 +367,7 @@ def test_a_mail_says_the_same_in_html_and_text_over_a_checked_connection(
             f"    user: redline\n    password: ${{A_SECRET}}\n    ca_file: {certificate}\n",
         )
         alert = {**ALERT, "merchant_name": "<b>L</b>\r\nBcc: evil@example.com"}
-        assert channels.send(channel, alert, "the-key") == Outcome("sent", "SMTP 250")
+        assert channels.send(channel, of_one(alert), "the-key") == Outcome("sent", "SMTP 250")
         assert receiver.was_encrypted
         (mail,) = receiver.mails
         assert len(receiver.recipients) == 2
@@ -398,25 +400,31 @@ def test_a_mail_server_that_does_not_take_a_mail_is_told_apart(
     with smtp_receiver() as receiver:
         receiver.replies = replies
         channel = _mail(configured, receiver.server_address[1], "    security: none\n" + more)
-        assert channels.send(channel, ALERT, "k") == expected
+        assert channels.send(channel, of_one(ALERT), "k") == expected
 
 
 def test_a_mail_is_not_sent_in_the_clear_or_to_whom_it_does_not_know(
     configured: Configured, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with smtp_receiver() as receiver:
-        outcome = channels.send(_mail(configured, receiver.server_address[1], ""), ALERT, "k")
+        outcome = channels.send(
+            _mail(configured, receiver.server_address[1], ""), of_one(ALERT), "k"
+        )
         assert outcome.verdict == "refused"
     with smtp_receiver(_tls(certificate)) as receiver:
-        outcome = channels.send(_mail(configured, receiver.server_address[1], ""), ALERT, "k")
+        outcome = channels.send(
+            _mail(configured, receiver.server_address[1], ""), of_one(ALERT), "k"
+        )
         assert outcome == Outcome("later", "the server's certificate is not valid")
     monkeypatch.setenv("A_SECRET", "another")
     with smtp_receiver(_tls(certificate), ("redline", SECRET)) as receiver:
         login = f"    user: redline\n    password: ${{A_SECRET}}\n    ca_file: {certificate}\n"
-        outcome = channels.send(_mail(configured, receiver.server_address[1], login), ALERT, "k")
+        outcome = channels.send(
+            _mail(configured, receiver.server_address[1], login), of_one(ALERT), "k"
+        )
         assert outcome == Outcome("refused", "SMTP 535: user and password are not taken")
         assert receiver.mails == []
-    closed = channels.send(_mail(configured, 1, "    security: none\n"), ALERT, "k")
+    closed = channels.send(_mail(configured, 1, "    security: none\n"), of_one(ALERT), "k")
     assert closed == Outcome("later", "the connection broke: ConnectionRefusedError")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from redline.alerts import channels
-from redline.alerts.channels import Channel, read_channels
+from redline.alerts.channels import Channel
+from redline.alerts.rules import read_rules
 from redline.errors import SettingError
 
 GOOD = """\
@@ -34,7 +35,7 @@ channels:
 def read(folder: Path, text: str) -> tuple[Channel, ...]:
     path = folder / "alerts.yml"
     path.write_text(text, encoding="utf-8")
-    return read_channels(path)
+    return read_rules(path).channels
 
 
 def test_a_file_of_channels_means_what_it_says(tmp_path: Path) -> None:
@@ -98,6 +99,6 @@ def test_a_file_that_names_no_channel_is_refused(tmp_path: Path, text: str) -> N
     with pytest.raises(SettingError):
         read(tmp_path, text)
     with pytest.raises(SettingError, match="cannot be read"):
-        read_channels(tmp_path / "absent.yml")
+        read_rules(tmp_path / "absent.yml")
     with pytest.raises(SettingError, match="absolute"):
-        read_channels(Path("alerts.yml"))
+        read_rules(Path("alerts.yml"))

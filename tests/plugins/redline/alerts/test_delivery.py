@@ -15,9 +15,10 @@ import pytest
 
 from redline.alerts import __main__ as command
 from redline.alerts import deliver, delivery, outbox, write_alerts
-from redline.alerts.channels import http, read_channels
+from redline.alerts.channels import http
 from redline.alerts.delivery import drain
-from redline.alerts.outbox import open_outbox
+from redline.alerts.outbox import Entry, open_outbox
+from redline.alerts.rules import read_rules
 from redline.errors import RedlineError, SettingError, StorageError
 from redline.settings import PROJECT, Settings
 from tests.plugins.redline.alerts.receivers import (
@@ -121,7 +122,7 @@ def test_a_message_that_is_refused_is_not_tried_again_and_stops_no_other(
     with http_receiver(refuse) as receiver:
         settings = replace(stored, alerts=hooks(tmp_path, monkeypatch, one=receiver.base))
         write_file(settings, TODAY, range(10))
-        with pytest.raises(RedlineError, match="1 deliveries of alerts were refused; 9 were sent"):
+        with pytest.raises(RedlineError, match="1 messages of alerts were refused; 9 were sent"):
             deliver(settings)
         assert deliver(settings).sent == 0
         (failed,) = open_outbox(settings).deliveries()
@@ -137,7 +138,7 @@ def test_what_a_receiver_did_not_take_in_time_is_left_for_the_next_run(
     with http_receiver(lambda _: answers[-1]) as receiver:
         settings = replace(stored, alerts=hooks(tmp_path, monkeypatch, one=receiver.base))
         write_file(settings, TODAY, range(5))
-        with pytest.raises(StorageError, match="5 deliveries of alerts wait"):
+        with pytest.raises(StorageError, match="5 messages of alerts wait"):
             deliver(settings)
         assert len(receiver.requests) == 1
         answers.append(OK)
@@ -243,7 +244,7 @@ def test_no_secret_is_in_a_row_a_log_or_what_is_printed(
         )
         settings = replace(stored, alerts=file)
         write_file(settings, TODAY, range(2))
-        with pytest.raises(RedlineError, match="4 deliveries") as refused:
+        with pytest.raises(RedlineError, match="4 messages") as refused:
             deliver(settings)
         assert "s3cret" not in str(refused.value)
     monkeypatch.setattr(command, "read_settings", lambda: settings)
@@ -251,7 +252,7 @@ def test_no_secret_is_in_a_row_a_log_or_what_is_printed(
     assert command.main(["--preview", "0000"]) == 0
     rows = repr(open_outbox(settings).deliveries())
     printed = capsys.readouterr()
-    told = rows + printed.out + printed.err + caplog.text + repr(read_channels(file))
+    told = rows + printed.out + printed.err + caplog.text + repr(read_rules(file))
     assert "s3cret" not in told
     assert "code 310000" in told and "SMTP 554" in told
     assert "What happened" in printed.out
@@ -273,7 +274,7 @@ def test_the_command_lists_what_waits_and_says_what_it_cannot_do(
     write_file(stored, TODAY, range(60))
     assert command.main(["--preview", "00003"]) == 0
     assert capsys.readouterr().out == "Lotus: complaint_rate 3.4%\n"
-    open_outbox(stored).add([made_alert(n) for n in range(60)], ["one"], held="held: why")
+    open_outbox(stored).add([Entry(made_alert(n), "one", held="held: why") for n in range(60)])
     assert command.main([]) == 0
     out = capsys.readouterr().out
     assert "00003" in out and "and 10 more" in out and "one: 60 held" in out
@@ -282,13 +283,55 @@ def test_the_command_lists_what_waits_and_says_what_it_cannot_do(
 def test_a_message_that_cannot_be_made_stops_no_other(stored: Settings, tmp_path: Path) -> None:
     box, file = open_outbox(stored), tmp_path / "alerts.yml"
     broken = {name: value for name, value in made_alert(1, 1).items() if name != "metric"}
-    box.add([broken, made_alert(2, 2)], ["one"])
+    box.add([Entry(broken, "one"), Entry(made_alert(2, 2), "one")])
     with http_receiver() as receiver:
         file.write_text(
             "channels: {one: {kind: slack, token: '${A_TOKEN}', allow_private: true,"
             f" base: '{receiver.base}'}}}}"
         )
-        done = drain(box, read_channels(file), patience=1)
+        done = drain(box, read_rules(file), patience=1)
     assert (done.sent, done.waiting) == (1, 1)
     (left,) = box.deliveries()
     assert left.response == "it could not be sent: KeyError"
+
+
+def test_what_became_of_alerts_is_published_with_the_next_evening_and_stays(
+    stored: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import duckdb
+
+    from redline.alerts import history
+    from redline.publish import publish
+    from tests.plugins.redline.publish import made_home
+
+    def refuse(request: Request) -> Answer:
+        return (400, {}, b"") if request.json["alert_id"] == "00001" else OK
+
+    def published(number: int) -> list[tuple[object, ...]]:
+        day = made_home.FIRST + timedelta(number)
+        made_home.transform(settings, "sim", day, day)
+        publish(made_home.make_plan(settings, "sim", day, day), settings)
+        with duckdb.connect(str(settings.home.published / "redline.duckdb"), read_only=True) as db:
+            return db.execute(
+                "select alert_id, channel, status, attempts, delivered_at is not null, purpose,"
+                " response from marts.fct_alert_deliveries order by alert_id, purpose"
+            ).fetchall()
+
+    with http_receiver(refuse) as receiver:
+        settings = replace(stored, alerts=hooks(tmp_path, monkeypatch, one=receiver.base))
+        assert published(0) == []
+        write_file(settings, TODAY, range(2))
+        with pytest.raises(RedlineError):
+            deliver(settings)
+    told: list[tuple[object, ...]] = [
+        ("00000", "one", "sent", 1, True, "alert", "HTTP 200"),
+        ("00001", "one", "failed", 1, False, "alert", "HTTP 400"),
+    ]
+    assert published(1) == told
+    # Later ones are too old for the outbox to be asked, or it cannot be asked at all.
+    monkeypatch.setattr(history, "REACH", -1.0)
+    open_outbox(settings).add([Entry(made_alert(2), "one")])
+    assert published(2) == told
+    monkeypatch.setattr(history, "REACH", 9e9)
+    settings = replace(settings, outbox="postgresql://a:b@127.0.0.1:1/postgres")
+    assert published(3) == told

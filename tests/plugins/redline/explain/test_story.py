@@ -500,8 +500,9 @@ def test_alerts_of_before_transitions_were_kept_are_told_with_their_deliveries(
         told,
         tmp_path,
         "delete from marts.fct_record_transitions",
-        "insert into marts.fct_alert_deliveries values "
-        f"('{alert_ids[0]}', 'webhook', 'delivered', 2, timestamp '2026-02-05 00:10:00')",
+        "insert into marts.fct_alert_deliveries by name select "
+        f"'{alert_ids[0]}' as alert_id, 'webhook' as channel, 'delivered' as status, "
+        "2 as attempts, timestamp '2026-02-05 00:10:00' as delivered_at",
     )
     alone = story(settings, alert_ids[0])
     assert alone.record.record_id == record_id

@@ -1,0 +1,56 @@
+"""
+### merchant_risk_delivery
+
+Sends what falls due between publications: digests at their time of day, messages that a receiver
+did not take before, and reminders of alerts that nobody acknowledged in time. It reads no marts and
+no alert files: what `merchant_risk_alerts` has not let through it cannot send.
+
+**Runs** every ten minutes where `REDLINE_ALERTS` names a file of alerts, else never.
+
+**When it fails** receivers do not take messages; what waits is tried again by the next run, and
+what was given up or refused waits for you: `make alerts` lists both with what the receivers said.
+Mend the channel, then `make alerts RETRY=failed`.
+
+**Owner**: risk-data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from airflow.sdk import CronTriggerTimetable, dag, task
+
+from redline.settings import read_settings
+from redline.tasks import RETRIES, reported
+
+SETTINGS = read_settings()
+
+
+@dag(
+    dag_id="merchant_risk_delivery",
+    doc_md=__doc__,
+    schedule=(
+        CronTriggerTimetable("*/10 * * * *", timezone=SETTINGS.timezone)
+        if SETTINGS.alerts is not None
+        else None
+    ),
+    catchup=False,  # what was due an hour ago is due now
+    max_active_runs=1,  # a receiver that hangs is asked by one run at a time
+    default_args={"owner": "risk-data", **RETRIES, "retries": 0},  # the next run is the retry
+    tags=["redline", "risk"],
+)
+def merchant_risk_delivery() -> None:
+    """Send what has fallen due."""
+
+    @task
+    def send_due() -> dict[str, int]:
+        from redline.alerts import go_on
+
+        with reported("send what is due") as noted:
+            noted["deliveries"] = asdict(go_on(read_settings()))
+            return noted["deliveries"]
+
+    send_due()
+
+
+merchant_risk_delivery()
