@@ -25,7 +25,7 @@ from tests.plugins.redline.alerts.test_alert_files import publish_with_alerts
 from tests.plugins.redline.publish import made_home
 
 # Evenings before this one are long past, so a run that publishes them is a backfill.
-FRESH = 2
+FRESH = 1
 
 
 class Evenings(RuleBasedStateMachine):
@@ -52,7 +52,7 @@ class Evenings(RuleBasedStateMachine):
         self.to_be_told: set[str] = set()
         self.asked_for: set[str] = set()
 
-    @rule(count=st.integers(1, 2))
+    @rule(count=st.integers(1, 3))
     def a_run_passes_both_gates(self, count: int) -> None:
         numbers = range(self.evenings, self.evenings + count)
         alerts = [(f"good-{number}", number) for number in numbers]
@@ -96,26 +96,23 @@ class Evenings(RuleBasedStateMachine):
         publish(plan, self.settings)
         self.runs.append(run_id)
 
-    @rule()
-    def the_alerts_dag_runs(self) -> None:
-        deliver(self.settings, write_alerts(self.settings))
-
-    @precondition(lambda self: self.runs)
-    @rule(choice=st.integers(0, 99))
-    def the_alerts_dag_runs_for_one_run(self, choice: int) -> None:
-        deliver(self.settings, write_alerts(self.settings, self.runs[choice % len(self.runs)]))
-
-    @rule()
-    def it_runs_for_a_run_that_was_never_published(self) -> None:
-        deliver(self.settings, write_alerts(self.settings, "no-such-run"))
-
-    @rule()
-    def a_task_is_cleared(self) -> None:
-        deliver(self.settings)
-
-    @rule()
-    def what_is_due_is_sent(self) -> None:
-        go_on(self.settings)
+    @rule(
+        way=st.sampled_from(["run", "run of", "no run", "clear", "due"]), choice=st.integers(0, 9)
+    )
+    def alerts_are_told(self, way: str, choice: int) -> None:
+        """By the DAG's own run, by hand for any run, by a cleared task, or by what is due."""
+        match way:
+            case "run":
+                deliver(self.settings, write_alerts(self.settings))
+            case "run of":
+                run_id = self.runs[choice % len(self.runs)] if self.runs else "none"
+                deliver(self.settings, write_alerts(self.settings, run_id))
+            case "no run":
+                deliver(self.settings, write_alerts(self.settings, "never-published"))
+            case "clear":
+                deliver(self.settings)
+            case "due":
+                go_on(self.settings)
 
     @rule()
     def somebody_asks_for_what_is_held(self) -> None:
@@ -143,8 +140,8 @@ class Evenings(RuleBasedStateMachine):
 
 
 Evenings.TestCase.settings = settings(
-    max_examples=12,
-    stateful_step_count=14,
+    max_examples=15,
+    stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
