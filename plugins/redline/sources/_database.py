@@ -6,9 +6,8 @@ order have no time of their own and go with their order. Rows whose `updated_at`
 are of no date: they come with the last date that is read, for the door to refuse.
 
 All queries are written here and executed by the database itself; DuckDB's scanner brings the rows
-in its own types, and nothing is written to disk. PostgreSQL is read within one transaction that
-sees one moment. The scanner of MySQL gives each query a connection of its own, so there each query
-sees one moment, the lines of orders before the orders.
+in its own types, and nothing is written to disk. All that is read between the begin and the end of
+a snapshot is asked on one connection, within one read-only transaction that sees one moment.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ _PASSING = re.compile(
     r"refused|timed? ?out|timeout|closed the connection|terminat|starting up|shutting down|"
     r"too many (connections|clients)|gone away|lost connection|could not (connect|translate)|"
     r"unable to connect|can't connect|recovery|canceling|reset by peer|broken pipe|deadlock|"
-    r"interrupt|unknown server host",
+    r"interrupt|unknown server host|retry transaction",
     re.IGNORECASE,
 )
 
@@ -91,6 +90,9 @@ class Engine:
         seconds: an expression for seconds since 1970 of a column, to be summed.
         schema: an expression for the schema that tables without one are in.
         attach: what the server is told at once.
+        moment: statements that begin a transaction of one moment, where DuckDB's own is none.
+        asks: an option of the `_query` function: stay within the transaction.
+        at_once: rows to ask for in one query, where an answer is held in memory as a whole.
         tls: options of an address that are handed on to the server's own client.
         settings: what a connection is told first, given the mapping's time zone.
         text: an expression for a column that arrives as bytes, where that may be text.
@@ -107,6 +109,9 @@ class Engine:
     seconds: Callable[[str], str]
     schema: str
     attach: str = ""
+    moment: tuple[str, ...] = ()
+    asks: str = ""
+    at_once: int | None = None
     tls: tuple[str, ...] = ()
     settings: Callable[[str], tuple[str, ...]] = lambda timezone: ()
     text: Callable[[str], str] | None = None
@@ -159,7 +164,7 @@ class DatabaseSource:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Hold one connection: of PostgreSQL, all that is read meanwhile is of one moment.
+        """Hold one transaction: all that is read meanwhile is of one moment.
 
         Raises:
             SourceError: the database refuses us.
@@ -213,25 +218,26 @@ class DatabaseSource:
             outputs = [self._output(relation, name) for name in taken if name is not None]
             changed, of = self._changed(connection, relation)
             outputs.append(f"{changed.at} as {self.engine.quoted(_AT)}")
-            query = f"select {', '.join(outputs)} {changed.tables} where {{}}"
-            query = query.format(
-                f"{self._within(changed, start, end)} or {self._dateless(changed)}"
-            )
             day = f"(({self._instant(of)} at time zone 'UTC') at time zone $zone)::date"
-            reader = connection.execute(
-                f"""
-                select
-                    {", ".join(f"{sql} as {name}" for name, sql in chosen.expressions.items())},
-                    case when {day} < $end::date then greatest({day}, $start::date)
-                        else $end::date end as report_date,
-                    $place::varchar as source_file
-                from {self._query(query)}
-                """,
-                {"zone": self.timezone, "start": start, "end": end, "place": relation.place},
-            ).to_arrow_reader(ROWS_PER_BATCH)
             told = {DROPPED: json.dumps(chosen.dropped).encode()}
-            for batch in reader:
-                yield batch.replace_schema_metadata(told)
+            for first, last in self._stretches(connection, of, start, end):
+                asked = self._within(changed, first, last)
+                if last == end:
+                    asked += f" or {self._dateless(changed)}"
+                query = f"select {', '.join(outputs)} {changed.tables} where {asked}"
+                reader = connection.execute(
+                    f"""
+                    select
+                        {", ".join(f"{sql} as {name}" for name, sql in chosen.expressions.items())},
+                        case when {day} < $last::date then greatest({day}, $first::date)
+                            else $last::date end as report_date,
+                        $place::varchar as source_file
+                    from {self._query(query)}
+                    """,
+                    {"zone": self.timezone, "first": first, "last": last, "place": relation.place},
+                ).to_arrow_reader(ROWS_PER_BATCH)
+                for batch in reader:
+                    yield batch.replace_schema_metadata(told)
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:
         """Number, newest and sum of the changes of a recent date; None for an older one."""
@@ -317,6 +323,36 @@ class DatabaseSource:
             return f"{self.engine.exact(f't.{quoted}')} as {quoted}"
         return f"t.{quoted}"
 
+    def _stretches(
+        self, connection: duckdb.DuckDBPyConnection, of: Relation, start: date, end: date
+    ) -> Iterator[tuple[date, date]]:
+        """Dates to ask for in one query each: all at once, where rows come in a stream."""
+        first, rows = start, 0
+        if self.engine.at_once is not None and start < end:
+            for n, coming in self._changes(connection, of, start, end):
+                day = min(start + n * ONE_DAY, end)
+                if first < day and rows + coming > self.engine.at_once:
+                    yield first, day - ONE_DAY
+                    first, rows = day, 0
+                rows += coming
+        yield first, end
+
+    def _changes(
+        self, connection: duckdb.DuckDBPyConnection, of: Relation, start: date, end: date
+    ) -> list[tuple[int, int]]:
+        """How many rows changed in the n-th 24 hours of some dates, of those in which any did."""
+        changed, _ = self._changed(connection, of)
+        begin = int(datetime.combine(start, time(), ZoneInfo(self.timezone)).timestamp())
+        seconds = self.engine.seconds(changed.at) if of.is_time else changed.at
+        unit = 1000 if of.moves.epoch == "milliseconds" else 1
+        return connection.execute(
+            "select n::integer, coming from "
+            + self._query(
+                f"select floor(({seconds} / {unit} - {begin}) / 86400) as n, count(*) as coming "
+                f"{changed.tables} where {self._within(changed, start, end)} group by 1 order by 1"
+            )
+        ).fetchall()
+
     def _within(self, changed: Changed, start: date, end: date) -> str:
         """A condition that an index on the column serves."""
         first, after = (self._bound(changed.of, day) for day in (start, end + ONE_DAY))
@@ -364,7 +400,7 @@ class DatabaseSource:
 
     def _query(self, sql: str) -> str:
         """What a query of the database's own yields, as a table of DuckDB's."""
-        return f"{self.engine.name}_query('market', {_literal(sql)})"
+        return f"{self.engine.name}_query('market', {_literal(sql)}{self.engine.asks})"
 
     @contextlib.contextmanager
     def _reading(self, wanted: Entity) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -394,6 +430,8 @@ class DatabaseSource:
             "password": login.password,
         }
         given = ", ".join(f"{name} {_literal(value)}" for name, value in secret.items() if value)
+        # Where the server is told of its own transaction, it is the server that refuses writes.
+        read_only = "" if self.engine.moment else ", read_only"
         with duckdb.connect() as connection:
             load_extension(connection, self.engine.extension)
             try:
@@ -407,9 +445,11 @@ class DatabaseSource:
                 connection.execute(f"create secret market (type {self.engine.name}, {given})")
                 connection.execute(
                     f"attach {_literal(f'{self.engine.attach} {self.tls}'.strip())} as market "
-                    f"(type {self.engine.name}, secret market, read_only)"
+                    f"(type {self.engine.name}, secret market{read_only})"
                 )
                 connection.execute("begin transaction")
+                for statement in self.engine.moment:
+                    connection.execute(f"call {self.engine.name}_execute('market', '{statement}')")
             except duckdb.Error as error:
                 raise self._fault(error, self._told_place(None)) from None
             try:

@@ -1,4 +1,9 @@
-"""`mysql://user:password@host:3306/database?mapping=/dir/mapping.yml`: MySQL and MariaDB."""
+"""`mysql://user:password@host:3306/database?mapping=/dir/mapping.yml`: MySQL and MariaDB.
+
+A snapshot is InnoDB's: a table of another engine is read as it stands at the time. An `alter table`
+of what was read waits for its end. An answer within it is held in memory as a whole, so many dates
+are asked for a stretch at a time.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +37,14 @@ MYSQL = Engine(
     exact=lambda column: column,
     seconds=lambda column: f"unix_timestamp({column})",
     schema="database()",
+    # DuckDB's own transaction begins at its first read and is as lax as the server's default.
+    moment=(
+        "set session transaction isolation level repeatable read",
+        "start transaction with consistent snapshot, read only",
+    ),
+    # A stream has a connection of its own, beside the transaction.
+    asks=", stream_results = false",
+    at_once=500_000,
     tls=("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"),
     settings=lambda timezone: (f"set mysql_session_time_zone = '{_zone(timezone)}'",),
     # Text that is compared byte by byte (utf8mb4_bin) arrives as bytes.

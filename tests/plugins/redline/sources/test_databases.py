@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -112,14 +112,27 @@ def run(scheme: str, server: Server, database: str, *statements: str) -> None:
             for statement in statements:
                 cursor.execute(statement)
         return
-    with duckdb.connect() as con:  # there is no other client of MySQL among our packages
-        load_extension(con, "mysql_scanner")
-        login = f"host '127.0.0.1', port {server.port}, user '{server.user}'"
-        secret = f"{login}, password '{server.password}', database '{database}'"
-        con.execute(f"create secret db (type mysql, {secret})")
-        con.execute("attach '' as db (type mysql, secret db)")
+    with mysql(server, database) as con:
         for statement in statements:
             con.execute(f"call mysql_execute('db', $${statement}$$)")
+
+
+@contextmanager
+def writing(market: Market, *statements: str) -> Iterator[None]:
+    """Execute statements in one transaction that is committed at the end."""
+    if market.scheme == "postgres":
+        with connected(market.server, market.name, autocommit=False) as connection:
+            for statement in statements:
+                connection.cursor().execute(statement)
+            yield
+            connection.commit()
+        return
+    with mysql(market.server, market.name) as con:
+        con.execute("begin")
+        for statement in statements:
+            con.execute(f"call mysql_execute('db', $${statement}$$)")
+        yield
+        con.execute("commit")
 
 
 @contextmanager
@@ -132,6 +145,18 @@ def connected(server: Server, database: str, *, autocommit: bool = True) -> Iter
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def mysql(server: Server, database: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A client of MySQL, which is `db` there: our packages hold no other than DuckDB's."""
+    with duckdb.connect() as con:
+        load_extension(con, "mysql_scanner")
+        login = f"host '127.0.0.1', port {server.port}, user '{server.user}'"
+        secret = f"{login}, password '{server.password}', database '{database}'"
+        con.execute(f"create secret db (type mysql, {secret})")
+        con.execute("attach '' as db (type mysql, secret db)")
+        yield con
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +205,11 @@ def market(request: pytest.FixtureRequest, made: Callable[[str], Market]) -> Mar
 @pytest.fixture
 def pg(made: Callable[[str], Market]) -> Market:
     return made("postgres")
+
+
+@pytest.fixture
+def my(made: Callable[[str], Market]) -> Market:
+    return made("mysql")
 
 
 def sell(market: Market) -> None:
@@ -233,9 +263,9 @@ def test_a_row_without_its_time_is_refused_and_the_others_land(market: Market) -
     assert rows == [("5", "missing:updated_at")]
 
 
-def test_everything_read_within_a_snapshot_is_of_one_moment(pg: Market) -> None:
-    sell(pg)
-    source = open_source(pg.mapped())
+def test_everything_read_within_a_snapshot_is_of_one_moment(market: Market) -> None:
+    sell(market)
+    source = open_source(market.mapped())
 
     def keys(name: str) -> set[str]:
         batches = source.read(entity(name), DAY, NEXT)
@@ -243,41 +273,69 @@ def test_everything_read_within_a_snapshot_is_of_one_moment(pg: Market) -> None:
 
     with source.snapshot():  # type: ignore[attr-defined]
         orders = keys("orders")
-        pg.run("delete from sold_lines", "update sold set changed = '2026-04-01 00:00:00'")
+        market.run(
+            "insert into sold values (6, 'm1', 'b6', 6, 1, '2026-03-01 12:00:00', 1)",
+            "insert into sold_lines values (6, 1, 'p1', 1, 6), (2, 3, 'p1', 1, 6)",
+            "delete from sold_lines where order_ref = 3",
+            "update sold set changed = '2026-04-01 00:00:00' where id = 4",
+        )
         assert keys("order_items") == orders == {"2", "3", "4", "5"}
         assert keys("orders") == orders
-    assert keys("orders") == keys("order_items") == set()
+    assert keys("orders") == {"2", "3", "5", "6"}
+    assert keys("order_items") == {"2", "5", "6"}
 
 
-def test_a_change_that_was_committed_late_lands_under_the_next_date(pg: Market) -> None:
-    sell(pg)
-    address = pg.mapped(overlap_days=99999)
-    with connected(pg.server, pg.name, autocommit=False) as writer:
-        writer.cursor().execute(
-            "insert into sold values (6, 'm1', 'b6', 6, 1, '2026-03-01 23:59:58', 1);"
-            "insert into sold_lines values (6, 1, 'p1', 1, 6);"
-            "update sold set changed = '2026-03-02 09:00:00' where id = 2"
-        )
-        pg.extract(address, DAY, DAY)
-        before = pg.landed("orders")
-        writer.commit()
+@pytest.mark.parametrize("level", ["read committed", "read uncommitted"])
+def test_a_lax_server_is_read_in_one_moment_too_and_never_written_to(
+    my: Market, level: str
+) -> None:
+    sell(my)
+    source: Any = open_source(my.mapped())
+    my.run(f"set global transaction isolation level {level}")
+    try:
+        with writing(my, "update sold set shop = 'm9'"), source.snapshot():
+            my.run("delete from sold_lines")
+            lines, orders = (
+                [row for batch in source.read(entity(name), DAY, NEXT) for row in batch.to_pylist()]
+                for name in ("order_items", "orders")
+            )
+            with pytest.raises(duckdb.Error, match="READ ONLY transaction"):
+                source._held.execute("call mysql_execute('market', 'delete from sold')")
+    finally:
+        my.run("set global transaction isolation level repeatable read")
+    # Neither what was not committed nor what was committed after the moment.
+    assert {row["merchant_id"] for row in orders} == {"m1", "m2"}
+    assert len(lines) == len(orders) == 4
 
-    pg.extract(address, NEXT, NEXT, published_through=DAY)
+
+def test_a_change_that_was_committed_late_lands_under_the_next_date(market: Market) -> None:
+    sell(market)
+    address = market.mapped(overlap_days=99999)
+    with writing(
+        market,
+        "insert into sold values (6, 'm1', 'b6', 6, 1, '2026-03-01 23:59:58', 1)",
+        "insert into sold_lines values (6, 1, 'p1', 1, 6)",
+        "update sold set changed = '2026-03-02 09:00:00' where id = 2",
+    ):
+        market.extract(address, DAY, DAY)
+        before = market.landed("orders")
+
+    market.extract(address, NEXT, NEXT, published_through=DAY)
 
     assert before == [(DAY, DAY, "2"), (DAY, DAY, "3")]
     # The late order comes with its own date; order 2 has only moved on to the next.
-    assert pg.landed("orders") == [
+    assert market.landed("orders") == [
         *before,
         (NEXT, DAY, "6"),
         (NEXT, NEXT, "2"),
         (NEXT, NEXT, "4"),
     ]
-    assert (NEXT, DAY, "6") in pg.landed("order_items")
+    assert (NEXT, DAY, "6") in market.landed("order_items")
 
 
-def test_older_dates_are_not_asked_for_again(pg: Market) -> None:
-    sell(pg)
-    near, far = open_source(pg.mapped(overlap_days=99999)), open_source(pg.mapped())
+def test_older_dates_are_not_asked_for_again(market: Market) -> None:
+    sell(market)
+    near, far = open_source(market.mapped(overlap_days=99999)), open_source(market.mapped())
 
     assert near.fingerprint(entity("orders"), DAY) is not None
     assert far.fingerprint(entity("orders"), DAY) is None
@@ -356,6 +414,36 @@ def test_awkward_values_land_or_are_refused_with_their_reason(pg: Market) -> Non
     ]
 
 
+def test_what_mysql_holds_in_memory_is_bounded_and_all_of_it_comes(my: Market) -> None:
+    sell(my)
+    whole: Any = open_source(my.mapped())
+    few = replace(whole, engine=replace(whole.engine, at_once=2))
+    start, end = date(2026, 2, 20), date(2026, 3, 20)
+
+    def read(source: Any, name: str) -> tuple[list[int], list[Any]]:
+        batches = list(source.read(entity(name), start, end))
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        return [batch.num_rows for batch in batches], sorted(rows, key=lambda row: row["order_id"])
+
+    for name in ("orders", "order_items"):
+        (all_at_once, rows), (sizes, again) = read(whole, name), read(few, name)
+        assert (all_at_once, sizes) == ([5], [1, 2, 2])
+        # The one without a date comes with the last date, once.
+        assert again == rows
+        assert [row["order_id"] for row in rows] == ["1", "2", "3", "4", "5"]
+        assert rows[-1]["report_date"] == end
+
+
+def test_a_table_that_is_altered_meanwhile_may_be_tried_again(my: Market) -> None:
+    sell(my)
+    source: Any = open_source(my.mapped())
+
+    with source.snapshot():
+        my.run("alter table sold_lines force")
+        with pytest.raises(StorageError, match="run again"):
+            list(source.read(entity("order_items"), DAY, DAY))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -410,6 +498,23 @@ def test_what_cannot_be_reached_or_refuses_us_is_told_in_one_line(
 
         line = str(refused.value)
         assert "\n" not in line and "3cret" not in line and "wr0ng" not in line and len(line) < 600
+
+
+def test_a_connection_to_mysql_that_is_lost_may_be_tried_again(my: Market) -> None:
+    sell(my)
+    source: Any = open_source(my.mapped())
+
+    with source.snapshot():
+        assert list(source.read(entity("order_items"), DAY, DAY))
+        with mysql(my.server, my.name) as con:
+            ((ours,),) = con.execute(
+                "from mysql_query('db', 'select id from information_schema.processlist "
+                "where db = database() and id <> connection_id()')"
+            ).fetchall()
+            con.execute(f"call mysql_execute('db', 'kill {ours}')")
+        with pytest.raises(StorageError, match="cannot be reached"):
+            list(source.read(entity("orders"), DAY, DAY))
+    assert list(source.read(entity("orders"), DAY, DAY))
 
 
 def test_a_connection_that_is_lost_midway_may_be_tried_again(pg: Market) -> None:
@@ -518,6 +623,46 @@ def test_a_range_of_dates_is_served_by_an_index(pg: Market) -> None:
         connection.close()
     assert "Seq Scan" not in plan
     assert "Index" in plan
+
+
+def test_a_day_costs_mysql_what_the_day_brought(my: Market) -> None:
+    lines = "{order_id: ref, line_no: no, product_id: no, quantity: no, unit_price: no}"
+    address = my.mapped(
+        f"timezone: Asia/Shanghai\nentities:\n  orders: {{table: sold, columns: {INDEXED}}}\n"
+        f"  order_items: {{select: select * from sold_lines where no > 0, columns: {lines}}}\n"
+    )
+    my.run(
+        "create table sold (id int primary key, changed datetime(6), index (changed))",
+        "insert into sold select seq, '2026-01-01' + interval seq * 5 minute from seq_1_to_20000",
+        "create table sold_lines (ref int, no int, primary key (ref, no))",
+        "insert into sold_lines select id, 1 from sold",
+        "analyze table sold, sold_lines",
+    )
+
+    with slow_log(my) as examined:
+        assert len(my.rows(address, "orders", DAY, DAY)) == 288
+        assert len(my.rows(address, "order_items", DAY, DAY)) == 288
+
+    # 288 orders; and their lines with an order each.
+    assert {"sold_lines" in sql: rows for sql, rows in examined if rows} == {False: 288, True: 576}
+
+
+@contextmanager
+def slow_log(market: Market) -> Iterator[list[tuple[str, int]]]:
+    """What is asked of a database of MySQL meanwhile, with the rows that it looked at."""
+    found: list[tuple[str, int]] = []
+    setting = "set global slow_query_log = {}, global long_query_time = {}, global log_output = {}"
+    market.run(setting.format(1, 0, "'TABLE'"))
+    try:
+        yield found
+    finally:
+        market.run(setting.format(0, 10, "'FILE'"))
+    query = (
+        "select convert(sql_text using utf8mb4), rows_examined from mysql.slow_log "
+        "where db = database() and sql_text like 'select%updated_at%'"
+    )
+    with mysql(market.server, market.name) as con:
+        found += con.execute(f"from mysql_query('db', $${query}$$)").fetchall()
 
 
 INDEXED = (
