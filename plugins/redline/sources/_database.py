@@ -2,8 +2,8 @@
 
 A record is of the business date of its `updated_at`. A table holds current rows only, so a row that
 changes again moves on to a later date; what Redline landed of the date before stays. Lines of an
-order have no time of their own and go with their order. Rows whose `updated_at` is null or infinite
-are of no date: they come with the last date that is read, for the door to refuse.
+order have no time of their own and go with their order. Rows whose `updated_at` is null, zero or
+infinite are of no date: they come with the last date that is read, for the door to refuse.
 
 All queries are written here and executed by the database itself; DuckDB's scanner brings the rows
 in its own types, and nothing is written to disk. All that is read between the begin and the end of
@@ -85,7 +85,7 @@ class Engine:
         port: where it listens by default.
         quote: what an identifier stands between.
         instant: an instant (UTC, naive) as a literal for a column with a time zone.
-        finite: a condition on a column, of which an infinite time is no part.
+        finite: a condition on a column, of which a time that is none is no part.
         exact: an expression for a fraction that loses nothing on its way.
         seconds: an expression for seconds since 1970 of a column, to be summed.
         schema: an expression for the schema that tables without one are in.

@@ -33,7 +33,7 @@ MYSQL = Engine(
     port=3306,
     quote="`",
     instant=lambda utc: f"timestamp '{utc}'",  # unused: no type tells a zone
-    finite=lambda column: "true",  # it knows no infinity
+    finite=lambda column: f"{column} > 0",  # it knows no infinity, but the date 0000-00-00
     exact=lambda column: column,
     seconds=lambda column: f"unix_timestamp({column})",
     schema="database()",
@@ -46,7 +46,10 @@ MYSQL = Engine(
     asks=", stream_results = false",
     at_once=500_000,
     tls=("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key"),
-    settings=lambda timezone: (f"set mysql_session_time_zone = '{_zone(timezone)}'",),
+    settings=lambda timezone: (
+        f"set mysql_session_time_zone = '{_zone(timezone)}'",
+        "set mysql_tinyint1_as_boolean = false",  # codes and stars stand in such columns, too
+    ),
     # Text that is compared byte by byte (utf8mb4_bin) arrives as bytes.
     text=lambda column: f"convert({column} using utf8mb4)",
 )

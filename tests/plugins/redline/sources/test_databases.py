@@ -414,6 +414,110 @@ def test_awkward_values_land_or_are_refused_with_their_reason(pg: Market) -> Non
     ]
 
 
+AWKWARD_MYSQL = """\
+set session sql_mode = '', time_zone = '+00:00';
+create table orders (order_id int, merchant_id varchar(20) character set utf8mb4, buyer_id json,
+    amount decimal(30, 4), currency char(3) character set latin1, paid_at datetime(6) null,
+    shipped_at date null, cancel_reason text character set utf8mb4 collate utf8mb4_bin,
+    status enum('active', 'deleted'), updated_at timestamp(3) null);
+insert into orders values
+    (1, '商家 😀', '{"id": 1}', 1234567890123456.785, 'CNY', '2026-03-01 10:00:00.123456',
+     '2026-03-01', 'line\\nbreak 😀', 'active', '2026-03-01 12:00:00.125'),
+    (2, 'm', '{}', 1, 'CNY', 0, 0, null, 'active', '2026-03-01 12:00:00'),
+    (3, 'm', '{}', null, 'CNY', null, null, null, 'active', '2026-03-01 12:00:00'),
+    (4, 'm', '{}', 1, 'CNY', '9999-12-31 23:59:59', null, null, 'active', '2026-03-01 12:00:00'),
+    (5, 'm', '{}', 1, 'CNY', null, null, null, 'active', 0),
+    (6, 'm', '{}', 1, 'CNY', null, null, null, 'active', null),
+    (7, 'm', '{}', 1, 'CNY', null, null, null, 'new', '2026-03-01 12:00:00');
+create table order_items (order_id int, line_no tinyint(1), product_id varbinary(9),
+    quantity bigint unsigned, unit_price double);
+insert into order_items select order_id, 3, 'p1', 2, 0.1 from orders where order_id = 1;
+create table buyers (buyer_id int, registered_at date, is_verified tinyint(1), updated_at datetime);
+insert into buyers values (1, null, 1, '2026-03-01'), (2, null, 0, '2026-03-01'),
+    (3, null, 7, '2026-03-01'), (4, null, null, '2026-03-01');
+create table merchants (merchant_id int, merchant_name text, category_id int, is_certified bit(1),
+    status tinyint(1), updated_at datetime);
+insert into merchants values (1, 'a', 1, b'1', 1, '2026-03-01'), (2, 'b', 1, b'0', 2, '2026-03-01')
+"""
+
+
+def test_awkward_values_of_mysql_land_or_are_refused_with_their_reason(my: Market) -> None:
+    with mysql(my.server, my.name) as con:
+        con.execute("begin")
+        for statement in AWKWARD_MYSQL.split(";\n"):
+            con.execute(f"call mysql_execute('db', $${statement}$$)")
+        con.execute("commit")
+    status = '{column: status, codes: {"1": active, "2": closed}}'
+    address = my.mapped(
+        "entities: {orders: {table: orders}, order_items: {table: order_items}, "
+        f"buyers: {{table: buyers}}, merchants: {{columns: {{status: {status}}}}}}}"
+    )
+
+    home = my.extract(address, DAY, DAY)
+
+    with duckdb.connect() as con:
+        landed = con.execute(
+            "select order_id, merchant_id, amount::varchar, currency, paid_at, shipped_at, "
+            "cancel_reason, updated_at from "
+            f"read_parquet('{home.landing}/mysql/orders/*/*.parquet') order by 1"
+        ).fetchall()
+        refused = con.execute(
+            "select row_key, reason from "
+            f"read_parquet('{home.quarantine}/mysql/orders/*/*.parquet') order by 1"
+        ).fetchall()
+    assert landed == [
+        (
+            "1",
+            "商家 😀",
+            "1234567890123456.79",
+            "CNY",
+            datetime(2026, 3, 1, 10, 0, 0, 123456),
+            datetime(2026, 3, 1),
+            "line\nbreak 😀",
+            datetime(2026, 3, 1, 12, 0, 0, 125000),
+        ),
+        # A zero date is a time that is not known.
+        ("2", "m", "1.00", "CNY", None, None, None, datetime(2026, 3, 1, 12)),
+    ]
+    assert refused == [
+        ("3", "missing:amount"),
+        ("4", "not_a_timestamp:paid_at"),
+        ("5", "missing:updated_at"),
+        ("6", "missing:updated_at"),
+        ("7", "missing:status"),  # it is no value of the enum
+    ]
+
+    source: Any = open_source(address)
+    assert source.span()[0] == DAY  # not the zero date
+
+    def values(name: str, *columns: str) -> list[tuple[Any, ...]]:
+        return [tuple(map(row.get, columns)) for row in my.rows(address, name, DAY, DAY)]
+
+    assert values("order_items", "line_no", "product_id", "quantity", "unit_price") == [
+        (3, "p1", 2, 0.1)
+    ]
+    assert values("merchants", "is_certified", "status") == [(True, "active"), (False, "closed")]
+    # What is neither true nor false is for the door to refuse.
+    assert values("buyers", "is_verified") == [("true",), ("false",), ("7",), (None,)]
+
+
+def test_a_date_without_a_month_stops_its_entity_of_mysql(my: Market) -> None:
+    with mysql(my.server, my.name) as con:
+        con.execute("begin")
+        for statement in (
+            "set session sql_mode = ''",
+            "create table sold (id int, changed datetime, shipped date)",
+            "insert into sold values (1, '2026-03-01', '2026-00-00')",
+        ):
+            con.execute(f"call mysql_execute('db', $${statement}$$)")
+        con.execute("commit")
+    columns = INDEXED.replace("{order_id", "{shipped_at: shipped, order_id")
+    address = my.mapped(f"entities: {{orders: {{table: sold, columns: {columns}}}}}")
+
+    with pytest.raises(SourceError, match=r"2026-0-0.*orders in MySQL.*line 1"):
+        my.rows(address, "orders", DAY, DAY)
+
+
 def test_what_mysql_holds_in_memory_is_bounded_and_all_of_it_comes(my: Market) -> None:
     sell(my)
     whole: Any = open_source(my.mapped())
