@@ -131,13 +131,18 @@ def overturned(history: History, evening: date) -> set[tuple[str, str]]:
 
 
 class Event(NamedTuple):
-    """An event that counts on an evening; only a review has a rating, and it has no fault."""
+    """An event that counts on an evening; only a review has a rating, and it has no fault.
+
+    Its reason is its reason code, or `rated_` and the stars of a review.
+    """
 
     kind: str
     happened_on: date
     is_overturned: bool
     rating: int
     fault: str
+    key: str
+    reason: str
 
 
 class KnownOrder(NamedTuple):
@@ -181,6 +186,8 @@ def known_orders(history: History, evening: date) -> Iterator[KnownOrder]:
                 (kind, key) in upheld,
                 record.get("rating", 0),
                 "" if kind == "review" else fault_of(history, record, evening),
+                f"{kind}:{key}",
+                f"rated_{record['rating']}" if kind == "review" else record["reason_code"],
             )
             events[record["order_id"]].append(event)
 
@@ -395,6 +402,39 @@ def product_rates(history: History, evening: date) -> dict[tuple[Any, str, date]
 def category_rates(history: History, evening: date) -> dict[tuple[Any, str, date], Rate]:
     """(category of the merchant on the evening, metric, cohort date) -> rate."""
     return rates(history, evening, lambda order: category_of(history, order.merchant_id, evening))
+
+
+# --- what moved a numerator -----------------------------------------------------------------
+
+
+def counted(
+    history: History, policy: Policy, merchant_id: str, evening: date, last_cohort: date
+) -> tuple[Counter[str], Counter[str]]:
+    """A window's numerator as known on an evening, by product and by reason.
+
+    Of an order that counts once the earliest event speaks (ties: the least key).
+    """
+    metric = METRICS[policy.metric]
+    products: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for order in known_orders(history, evening):
+        cohort: date | None = getattr(order, metric.cohort)
+        if order.merchant_id != merchant_id or cohort is None:
+            continue
+        if not 0 <= (last_cohort - cohort).days < policy.evaluation_days:
+            continue
+        last = min(cohort + timedelta(days=metric.window - 1), evening)
+        events = [
+            event
+            for event in sorted(order.events, key=lambda each: (each.happened_on, each.key))
+            if event.happened_on <= last and not (policy.basis != "raw" and event.is_overturned)
+        ]
+        quantity = metric.numerator(order, events, last)
+        products[order.product_id] += quantity
+        if metric.numerator(order, [], last) == 0:  # what counts are events
+            speaking = [event for event in events if metric.numerator(order, [event], last)]
+            reasons.update(event.reason for event in speaking[:quantity])
+    return products, reasons
 
 
 # --- policies -------------------------------------------------------------------------------

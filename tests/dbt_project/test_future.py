@@ -25,6 +25,7 @@ SAID = {
     "development": "from intermediate.int_category_development where as_of_date <= $1",
     "transitions": "from marts.fct_record_transitions where as_of_date <= $1",
     "alerts": "from marts.fct_alerts where as_of_date <= $1",
+    "reasons of alerts": "from marts.fct_alert_reasons where as_of_date <= $1",
     "closed warnings": "select * exclude (is_new) from marts.fct_warning_records "
     "where closed_on <= $1",
     "closed violations": "select record_id, opened_on, last_at_level_on, closed_on, measure, "

@@ -260,6 +260,7 @@ def test_records_and_alerts_follow_from_the_evaluations_by_the_oracles_walk(
         "fct_violation_records",
         "fct_record_transitions",
         "fct_alerts",
+        "fct_alert_reasons",
     ],
 )
 def test_any_chunking_gives_the_same_evaluations_records_and_alerts(
@@ -270,3 +271,62 @@ def test_any_chunking_gives_the_same_evaluations_records_and_alerts(
         for warehouse in (marketplaces.daily, getattr(marketplaces, way))
     )
     assert not (said := support.differences(other, daily)), said
+
+
+def test_the_reasons_of_every_alert_are_what_the_oracle_counts_again(
+    marketplaces: Marketplaces,
+) -> None:
+    policies = {policy.metric: policy for policy in POLICIES}
+    histories = {delivery.history.platform: delivery.history for delivery in marketplaces.gathered}
+    histories[marketplaces.named.history.platform] = marketplaces.named.history
+    rates: dict[tuple[str, date], Any] = {}
+    expected: dict[Any, Any] = {}
+    seen: Counter[str] = Counter()
+    for (
+        alert_id,
+        platform,
+        evening,
+        merchant_id,
+        metric,
+        kind,
+        transition,
+    ) in marketplaces.daily.rows(
+        "select alert_id, platform, as_of_date, entity_id, metric, record_type, transition "
+        "from marts.fct_alerts where risk_point = ?",
+        RISK_POINT,
+    ):
+        history, policy = histories[platform], policies[metric]
+        if (platform, evening) not in rates:
+            rates[platform, evening] = oracle.merchant_rates(history, evening)
+        answer = oracle.evaluation(rates[platform, evening], policy, merchant_id, evening)
+        is_projected = (kind, transition) == ("warning", "opened") and (
+            answer is None or answer.status not in ("warning", "violation")
+        )
+        age = 0 if is_projected else oracle.METRICS[metric].window - 1
+        last = evening - age * ONE_DAY
+        now = oracle.counted(history, policy, merchant_id, evening, last)
+        before = oracle.counted(history, policy, merchant_id, evening - ONE_DAY, last - ONE_DAY)
+        seen["projected" if is_projected else "official"] += 1
+        for told, was, is_ in zip(("product", "reason"), before, now, strict=True):
+            moves = {key: is_[key] - was[key] for key in is_.keys() | was.keys()}
+            worst = sorted(
+                (key for key in moves if moves[key]),
+                key=lambda key: (-abs(moves[key]), -moves[key], key),
+            )
+            for place, key in enumerate(worst[:3], 1):
+                expected[platform, alert_id, told, key] = (evening, moves[key], place)
+                seen[f"{told} {'more' if moves[key] > 0 else 'fewer'}"] += 1
+    actual = {
+        tuple(key): tuple(row)
+        for *key, day, quantity, place in marketplaces.daily.rows(
+            "select reasons.platform, alert_id, kind, key, as_of_date, quantity, rank "
+            "from marts.fct_alert_reasons as reasons "
+            "where alert_id in (select alert_id from marts.fct_alerts where risk_point = ?)",
+            RISK_POINT,
+        )
+        for row in [(day, quantity, place)]
+    }
+    assert set(seen) == {
+        *("official", "projected", "product more", "product fewer", "reason more", "reason fewer")
+    }
+    assert not (said := support.differences(actual, expected)), said
