@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from redline.alerts.text import sentence
+from redline.alerts.words import reason
 from redline.plan import days
 from redline.publish.gaps import Gaps, told
 from redline.publish.state import DATABASE, current_run, locked, run_folder, sync_folder
@@ -69,6 +70,39 @@ _ALERTS = """
     left join marts.dim_policies as policies on policies.policy_id = alerts.policy_id
     where alerts.platform = $platform and alerts.as_of_date between $start and $end
     order by alerts.as_of_date, alerts.alert_id
+"""
+# What moved an alert's numerator since the evening before, the greatest change first.
+_REASONS = """
+    select reasons.alert_id, reasons.kind, reasons.key, products.title, reasons.quantity
+    from marts.fct_alert_reasons as reasons
+    left join marts.dim_products as products
+        on reasons.kind = 'product'
+        and products.platform = reasons.platform
+        and products.product_id = reasons.key
+    where reasons.platform = $platform and reasons.as_of_date between $start and $end
+    order by reasons.alert_id, reasons.kind, reasons.rank
+"""
+# The official values of what an alert is about, on its evening and those before; one policy speaks
+# of it on each.
+_HISTORY_DAYS = 30
+_HISTORY = f"""
+    select alerts.alert_id, evaluations.as_of_date, evaluations.value
+    from marts.fct_alerts as alerts
+    inner join marts.fct_policy_evaluations as evaluations
+        on evaluations.platform = alerts.platform
+        and evaluations.entity_type = alerts.entity_type
+        and evaluations.entity_id = alerts.entity_id
+        and evaluations.metric = alerts.metric
+        and evaluations.risk_point = alerts.risk_point
+        and evaluations.as_of_date
+            between alerts.as_of_date - {_HISTORY_DAYS - 1} and alerts.as_of_date
+    where alerts.platform = $platform and alerts.as_of_date between $start and $end
+        and evaluations.as_of_date between $start::date - {_HISTORY_DAYS - 1} and $end
+    order by alerts.alert_id, evaluations.as_of_date
+"""
+_HAS_REASONS = """
+    select 1 from information_schema.tables
+    where table_schema = 'marts' and table_name = 'fct_alert_reasons'
 """
 _EVENINGS = """
     select distinct as_of_date from marts.fct_alerts
@@ -219,14 +253,49 @@ def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
         cursor = connection.execute(_ALERTS, _parameters(run))
         names = [column[0] for column in cursor.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        why = _why(connection, run)
+        history = _history(connection, run)
     result: dict[date, list[dict[str, Any]]] = {}
     windows = {name: metric.window_days for name, metric in metrics().items()}
     for row in rows:
         reach = (row["evaluation_days"] or 1) + windows.get(row["metric"], 1) - 2
         alert = {name: _plain(value) for name, value in row.items()}
         alert["known_gaps"] = _known_gaps(run.gaps, row["as_of_date"], reach)
+        if why is not None:
+            alert["why"] = why.get(row["alert_id"], [])
+        alert["history"] = _every_evening(history.get(row["alert_id"], {}), row["as_of_date"])
         result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})
     return result
+
+
+def _why(
+    connection: duckdb.DuckDBPyConnection, run: _Evenings
+) -> dict[str, list[dict[str, Any]]] | None:
+    """What moved each alert's numerator; None of marts from before that was published."""
+    if not connection.execute(_HAS_REASONS).fetchall():
+        return None
+    result: dict[str, list[dict[str, Any]]] = {}
+    for alert_id, kind, key, title, quantity in connection.execute(
+        _REASONS, _parameters(run)
+    ).fetchall():
+        name = reason(key, "en") if kind == "reason" else title
+        move = {"kind": kind, "key": key, "name": name, "quantity": quantity}
+        result.setdefault(alert_id, []).append(move)
+    return result
+
+
+def _history(
+    connection: duckdb.DuckDBPyConnection, run: _Evenings
+) -> dict[str, dict[date, float | None]]:
+    result: dict[str, dict[date, float | None]] = {}
+    for alert_id, evening, value in connection.execute(_HISTORY, _parameters(run)).fetchall():
+        result.setdefault(alert_id, {})[evening] = value
+    return result
+
+
+def _every_evening(values: dict[date, float | None], last: date) -> list[list[Any]]:
+    """Each evening from the first known one to the last, null where there is no value."""
+    return [[str(day), values.get(day)] for day in days(min(values), last)] if values else []
 
 
 def _known_gaps(gaps: Gaps, evening: date, reach: int) -> list[str]:

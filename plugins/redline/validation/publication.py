@@ -33,6 +33,7 @@ _COUNTED = (
     *_RECORDS,
     "fct_record_transitions",
     "fct_alerts",
+    "fct_alert_reasons",
 )
 # Events whose landed records are counted afresh: entity, key, own date. An appeal's subject type is
 # the entity's name in the singular.
@@ -193,6 +194,14 @@ def _make_alerts(con: duckdb.DuckDBPyConnection) -> None:
         where platform = getvariable('platform') and as_of_date >= getvariable('start_date')
         """
     )
+    con.execute(
+        """
+        create view marts.fct_alert_reasons as
+        select *
+        from warehouse.marts.fct_alert_reasons
+        where platform = getvariable('platform') and as_of_date >= getvariable('start_date')
+        """
+    )
 
 
 def _make_repeated(con: duckdb.DuckDBPyConnection) -> None:
@@ -218,6 +227,7 @@ def _make_repeated(con: duckdb.DuckDBPyConnection) -> None:
             "risk_point",
         ),
         "fct_alerts": ("alert_id",),
+        "fct_alert_reasons": ("alert_id", "kind", "key"),
     }
     parts = " union all ".join(
         f"select 'marts.{name}' as mart, concat_ws(' ', {', '.join(grain)}) as grain, copies"

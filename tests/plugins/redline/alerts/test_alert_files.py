@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import jsonschema
 import pytest
 
 from redline.alerts import write_alerts
 from redline.alerts.text import sentence
 from redline.publish import publish
-from redline.settings import Settings
+from redline.settings import PROJECT, Settings
 from tests.plugins.redline.publish import made_home
 from tests.plugins.redline.publish.made_home import FIRST, change, make_plan, run_days
 
@@ -30,19 +31,22 @@ def publish_with_alerts(
     start, end = FIRST + timedelta(days=first), FIRST + timedelta(days=last)
     made_home.transform(settings, platform, start, end)
     for alert_id, number in alerts:
-        day = FIRST + timedelta(days=number)
-        change(
-            settings,
-            f"""
-            insert into marts.fct_alerts values ('{alert_id}', '{day}', '{platform}',
-                'r-{alert_id}', 'violation', 'opened', 'p1', 'merchant', 'm3', 'complaint_rate',
-                'service', 17, 500, 0.034, 0.03, 'restrict_promotion');
-            insert into marts.fct_violation_records
-            values ('r-{alert_id}', '{platform}', '{day}', null);
-            """,
-        )
+        add_alert(settings, alert_id, FIRST + timedelta(days=number), platform)
     run_id: str = publish(make_plan(settings, platform, start, end), settings)["run_id"]
     return run_id
+
+
+def add_alert(settings: Settings, alert_id: str, day: date, platform: str = "sim") -> None:
+    change(
+        settings,
+        f"""
+        insert into marts.fct_alerts values ('{alert_id}', '{day}', '{platform}',
+            'r-{alert_id}', 'violation', 'opened', 'p1', 'merchant', 'm3', 'complaint_rate',
+            'service', 17, 500, 0.034, 0.03, 'restrict_promotion');
+        insert into marts.fct_violation_records
+        values ('r-{alert_id}', '{platform}', '{day}', null);
+        """,
+    )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -191,6 +195,60 @@ def test_evenings_are_made_up_for_after_a_restatement_as_they_were_before_it(
     publish(make_plan(settings, "sim", day, day, run_id="re", restated_from=day), settings)
     files = write_alerts(settings)
     assert [[line["alert_id"] for line in lines(path)] for path in files] == [["a"], ["b"]]
+
+
+def test_an_alert_tells_what_moved_it_and_the_values_of_the_last_evenings(
+    settings: Settings,
+) -> None:
+    day = FIRST + timedelta(days=34)
+    made_home.transform(settings, "sim", FIRST, day)
+    change(
+        settings,
+        f"""
+        delete from marts.fct_policy_evaluations where as_of_date = date '{day}' - 2;
+        update marts.fct_policy_evaluations set value = 0.01 where as_of_date = date '{day}' - 1;
+        update marts.fct_policy_evaluations set value = null where as_of_date = date '{day}' - 3;
+        insert into marts.fct_policy_evaluations
+        select * replace ('p2' as policy_id, 'another' as risk_point, 0.9 as value)
+        from marts.fct_policy_evaluations;
+        insert into marts.dim_products (platform, product_id, title)
+        values ('sim', 'x1', 'Soap'), ('other', 'x2', 'Lamp');
+        insert into marts.fct_alert_reasons values
+            ('b', '{day}', 'sim', 'reason', 'quality_defect', 2, 1),
+            ('b', '{day}', 'sim', 'reason', 'rated_1', -1, 2),
+            ('b', '{day}', 'sim', 'product', 'x2', -1, 2),
+            ('b', '{day}', 'sim', 'product', 'x1', 3, 1);
+        """,
+    )
+    for alert_id in ("a", "b"):
+        add_alert(settings, alert_id, day)
+    publish(make_plan(settings, "sim", FIRST, day), settings)
+
+    a, b = lines(write_alerts(settings)[-1])
+
+    assert a["why"] == []
+    assert b["why"] == [
+        {"kind": "product", "key": "x1", "name": "Soap", "quantity": 3},
+        {"kind": "product", "key": "x2", "name": None, "quantity": -1},
+        {"kind": "reason", "key": "quality_defect", "name": "quality defect", "quantity": 2},
+        {"kind": "reason", "key": "rated_1", "name": "1-star reviews", "quantity": -1},
+    ]
+    evenings = [str(day - timedelta(days=29 - n)) for n in range(30)]
+    assert [evening for evening, _ in b["history"]] == evenings
+    assert [value for _, value in b["history"]] == [0.034] * 26 + [None, None, 0.01, 0.034]
+    schema = json.loads((PROJECT / "plugins/redline/alerts/alert.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate({**b, "run_id": "r"})
+
+
+def test_marts_from_before_reasons_were_published_make_alerts_that_tell_none(
+    settings: Settings,
+) -> None:
+    made_home.transform(settings, "sim", FIRST, FIRST)
+    change(settings, "drop table marts.fct_alert_reasons")
+    add_alert(settings, "a", FIRST)
+    publish(make_plan(settings, "sim", FIRST, FIRST), settings)
+    (path,) = write_alerts(settings)
+    assert "why" not in lines(path)[0]
 
 
 ALERT = {

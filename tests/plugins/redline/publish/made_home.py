@@ -38,7 +38,7 @@ create table marts.fct_cohort_ledger (report_date date, cohort_date date, platfo
 create table marts.fct_policy_evaluations (as_of_date date, policy_id varchar, platform varchar,
     entity_type varchar, entity_id varchar, metric varchar, value double, projected_value double,
     violation_threshold double, status varchar, is_confirmed boolean, projected_lower_80 double,
-    projected_upper_80 double);
+    projected_upper_80 double, risk_point varchar);
 create table marts.fct_warning_records (record_id varchar, platform varchar, opened_on date,
     closed_on date);
 create table marts.fct_violation_records (record_id varchar, platform varchar, opened_on date,
@@ -48,6 +48,8 @@ create table marts.fct_alerts (alert_id varchar, as_of_date date, platform varch
     entity_type varchar, entity_id varchar, metric varchar, risk_point varchar,
     numerator bigint, denominator bigint, value decimal(9, 4), threshold decimal(9, 4),
     measure varchar);
+create table marts.fct_alert_reasons (alert_id varchar, as_of_date date, platform varchar,
+    kind varchar, key varchar, quantity bigint, rank integer);
 insert into marts.dim_categories values ('beauty', 'Beauty');
 insert into marts.dim_policies values ('p1', '*', 'complaint_rate', '>=', 0.03, 7);
 """
@@ -75,6 +77,7 @@ def transform(settings: Settings, platform: str, start: date, end: date) -> None
             ("fct_cohort_ledger", "report_date"),
             ("fct_policy_evaluations", "as_of_date"),
             ("fct_alerts", "as_of_date"),
+            ("fct_alert_reasons", "as_of_date"),
         ):
             warehouse.execute(
                 f"delete from marts.{table} where platform = ? and {column} >= ?",
@@ -112,7 +115,7 @@ def transform(settings: Settings, platform: str, start: date, end: date) -> None
                 """
                 insert into marts.fct_policy_evaluations
                 select $day, 'p1', $platform, 'merchant', 'm' || i, 'complaint_rate',
-                    0.034, 0.04, 0.03, 'violation', true, 0.031, 0.052
+                    0.034, 0.04, 0.03, 'violation', true, 0.031, 0.052, 'service'
                 from range(20) as r(i)
                 """,
                 {"platform": platform, "day": day},

@@ -202,6 +202,16 @@ _JUDGEMENTS = f"""
         unnest(['r1', 'r2']) as record_id,
         unnest(['warning', 'violation']) as record_type,
         unnest(['opened', 'escalated']) as transition;
+
+    create table marts.fct_alert_reasons as
+    select
+        'a1' as alert_id,
+        date '{LAST}' as as_of_date,
+        '{PLATFORM}' as platform,
+        'product' as kind,
+        'p0' as key,
+        1 as quantity,
+        1 as rank;
 """
 
 _COLUMNS = {
