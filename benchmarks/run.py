@@ -29,7 +29,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import incidents, intake
+from benchmarks import alerts, incidents, intake
 from benchmarks.make_data import FIRST_DATE, PLATFORM, TIMEZONE, Size
 from benchmarks.stage import PRODUCT
 from redline.plan import ONE_DAY, Plan
@@ -133,6 +133,12 @@ def main() -> int:
                 results["intake"] = intake.measure_all(
                     bench.measure, scratch / "intake", options.intake
                 )
+        if options.alerts:
+            with console.status("alerts"):
+                bench = Bench(Home(scratch / "home"), size)
+                results["alerts"] = alerts.measure_all(
+                    bench.measure, scratch / "alerts", options.alerts
+                )
         if options.incidents:
             with console.status("incidents"):
                 results["incidents"] = incidents.detect(
@@ -152,6 +158,8 @@ def main() -> int:
     show(console, results)
     if "intake" in results:
         intake.show(console, results["intake"])
+    if "alerts" in results:
+        alerts.show(console, results["alerts"])
     if "incidents" in results:
         incidents.show(console, results["incidents"])
     console.print(f"\nAll numbers, per model as well: {path}", soft_wrap=True)
@@ -355,6 +363,12 @@ def _options() -> argparse.Namespace:
         "--intake",
         type=int,
         help="how many rows to land from each kind of source (default: the orders); 0: none",
+    )
+    parser.add_argument(
+        "--alerts",
+        type=int,
+        default=alerts.ALERTS,
+        help="how many alerts to deliver; 0 leaves it out",
     )
     parser.add_argument(
         "--incidents",

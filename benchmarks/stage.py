@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import intake, limit, make_data
+from benchmarks import alerts, intake, limit, make_data
 from redline.plan import Plan, load_plan
 from redline.settings import Settings, read_settings
 
@@ -59,7 +59,7 @@ def perform(name: str, arguments: list[str]) -> Report:
     """Call the stage.
 
     Args:
-        name: one of PRODUCT, `limit`, `compare`, `make_data` or one of `intake.STAGES`.
+        name: one of PRODUCT, `limit`, `compare`, `make_data`, or one of `intake.STAGES` or `alerts.STAGES`.
         arguments: the run; the last date; none; orders, merchants, days and two folders; those of
             the function.
     """
@@ -74,8 +74,9 @@ def perform(name: str, arguments: list[str]) -> Report:
         orders, merchants, days = map(int, arguments[:3])
         history, next_day = map(Path, arguments[3:])
         return dict(make_data.make_data(make_data.Size(orders, merchants, days), history, next_day))
-    if name in intake.STAGES:
-        return intake.STAGES[name](*arguments)
+    apart = {**intake.STAGES, **alerts.STAGES}
+    if name in apart:
+        return apart[name](*arguments)
     raise ValueError(name)
 
 
