@@ -140,7 +140,10 @@ def digest(
     )
     told = [
         (
-            (_title(alert, said, language), _line(_happened(alert, said, briefly=True))),
+            (
+                _title(alert, said, language, briefly=True),
+                _line(_happened(alert, said, briefly=True)),
+            ),
             _link(alert, page, audience),
             _severity(alert),
         )
@@ -214,10 +217,10 @@ def _counts(alerts: Sequence[Alert], said: Words) -> str:
     )
 
 
-def _title(alert: Alert, said: Words, language: Language) -> str:
+def _title(alert: Alert, said: Words, language: Language, *, briefly: bool = False) -> str:
     metric = _name("metrics", alert["metric"], language)
     subject = said.get(f"subject {alert['entity_type']}", "")
-    title = said["title"].format(
+    title = said["brief title" if briefly else "title"].format(
         event=said[f"{alert['record_type']} {alert['transition']}"],
         who=_owner(alert) if subject else _who(alert, said),
         metric=metric,
@@ -298,7 +301,7 @@ def _why(alert: Alert, said: Words, language: Language) -> str:
     for kind in ("product", "reason"):
         moves = said["comma"].join(
             (reason(move["key"], language) if kind == "reason" else move["name"] or move["key"])
-            + f" {move['quantity']:+d}"
+            + f" ({move['quantity']:+d})"
             for move in moved
             if move["kind"] == kind
         )

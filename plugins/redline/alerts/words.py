@@ -34,6 +34,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "open all": "Open the page",
         "rests": "Rests on",
         "title": "{event}: {who}, {metric}",
+        "brief title": "{event}: {who}, {metric}",
         "warning opened": "Warning",
         "warning resolved": "Warning resolved",
         "warning escalated": "Warning escalated",
@@ -89,6 +90,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "open all": "查看全部",
         "rests": "数据依据",
         "title": "{event}：{who}，{metric}",
+        "brief title": "{event}：{who}，{metric}",
         "warning opened": "预警",
         "warning resolved": "预警解除",
         "warning escalated": "预警升级",
@@ -140,6 +142,7 @@ _WORDS: dict[Language, dict[str, str]] = {
 _TO_MERCHANTS: dict[Language, dict[str, str]] = {
     "en": {
         "title": "{event} for {who}: {subject}",
+        "brief title": "{event}: {subject}",
         "warning resolved": "Warning lifted",
         "violation opened": "Violation notice",
         "violation resolved": "Violation closed",
@@ -163,6 +166,7 @@ _TO_MERCHANTS: dict[Language, dict[str, str]] = {
     },
     "zh": {
         "title": "{event}：{who}，{subject}",
+        "brief title": "{event}：{subject}",
         "warning opened": "预警通知",
         "warning resolved": "预警解除通知",
         "violation opened": "违规通知",

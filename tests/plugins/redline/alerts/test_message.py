@@ -44,8 +44,8 @@ def test_an_alert_tells_what_happened_how_sure_why_what_follows_and_on_what_it_r
         (
             "Why",
             (
-                "products since the evening before: Soap +3, P2 -1; "
-                "reasons: quality defect +2, 1-star reviews +1"
+                "products since the evening before: Soap (+3), P2 (-1); "
+                "reasons: quality defect (+2), 1-star reviews (+1)"
             ),
         ),
         (
@@ -68,7 +68,9 @@ def test_an_alert_says_the_same_in_chinese() -> None:
         "3.4%（500 单中 17 单），红线 ≥ 3.0%，统计 2026-02-17 至 2026-02-23；自 2026-03-01 起"
     )
     assert said.parts[1][1].startswith("已确认")
-    assert said.parts[2][1] == ("较前一日，商品：Soap +3，P2 -1；原因：质量问题 +2，1 星评价 +1")
+    assert said.parts[2][1] == (
+        "较前一日，商品：Soap (+3)，P2 (-1)；原因：质量问题 (+2)，1 星评价 (+1)"
+    )
     assert said.parts[3][1] == "措施：限制营销活动；申诉截止 2026-03-08"
 
 
