@@ -59,7 +59,7 @@ def perform(name: str, arguments: list[str]) -> Report:
     """Call the stage.
 
     Args:
-        name: one of PRODUCT, `limit`, `compare`, `make_data`, or one of `intake.STAGES` or `alerts.STAGES`.
+        name: one of PRODUCT, `limit`, `compare`, `make_data`, or of the STAGES of intake or alerts.
         arguments: the run; the last date; none; orders, merchants, days and two folders; those of
             the function.
     """

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from redline.alerts.channels import cards, mail, webhook
+from redline.alerts.channels import cards, longtail, mail, webhook
 from redline.alerts.channels.config import MERCHANT, Channel, Secret
 from redline.alerts.channels.outcome import Outcome
 from redline.alerts.letter import Letter
@@ -42,6 +42,8 @@ def send(channel: Channel, letter: Letter, key: str, page: str | None = None) ->
             allow_private=given.get("allow_private", False),
         )
     said = put_into_words(channel, letter, page)
+    if channel.kind == "apprise":
+        return longtail.send(said, url=given["url"])
     if channel.kind == "email":
         if channel.is_of_merchant:
             merchant_id = str(letter.alerts[0]["merchant_id"])

@@ -19,6 +19,9 @@
         kind: feishu                    # or lark, dingtalk, wecom, slack, teams
         token: ${FEISHU_TOKEN}          # what its address ends with; of teams the whole address
         secret: ${FEISHU_SECRET}        # where the robot asks for a signature
+      anything-else:
+        kind: apprise                   # a hundred services more: see longtail.py
+        url: ${NTFY_URL}                # as apprise writes it, such as ntfys://topic
 
 Any channel may have `appeal` (how to appeal, in its own words) and `appeal_days`. An address in
 `to` may hold the merchant's id, where a route sends merchants their own:
@@ -52,11 +55,13 @@ _COMMON = ("kind", "language", "appeal", "appeal_days")
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "email": ("host", "from", "to"),
     "webhook": ("url", "secret"),
+    "apprise": ("url",),
     **dict.fromkeys(PLATFORMS, ("token",)),
 }
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "email": ("port", "security", "user", "password", "ca_file"),
     "webhook": ("allow_private",),
+    "apprise": (),
     **dict.fromkeys(PLATFORMS, ("secret", "base", "allow_private")),
 }
 

@@ -96,9 +96,9 @@ def compose(message: Message, key: str, sender: str, to: Sequence[str]) -> Email
     picture = f"chart.{key}@{domain}" if message.chart else None
     mail.add_alternative(html(message, picture), subtype="html")
     if message.chart is not None:
-        body = mail.get_body(("html",))
-        assert isinstance(body, EmailMessage)
-        body.add_related(
+        shown = mail.get_body(("html",))
+        assert isinstance(shown, EmailMessage)
+        shown.add_related(
             png(message.chart),
             "image",
             "png",
@@ -110,15 +110,19 @@ def compose(message: Message, key: str, sender: str, to: Sequence[str]) -> Email
 
 
 def text(message: Message) -> str:
-    """The message as plain text."""
+    """The message as plain text, its title first."""
+    return f"{message.title}\n\n{body(message)}\n"
+
+
+def body(message: Message) -> str:
+    """The message as plain text without its title."""
     told = []
     for part in parts(message):
         link = f"\n  {part.link}" if part.link else ""
         told.append(f"{part.label}\n  {part.text}{link}")
     if message.link:
         told.insert(_place_of_link(message), f"{message.link_label}\n  {message.link}")
-    body = "\n\n".join(told)
-    return f"{message.title}\n\n{body}\n"
+    return "\n\n".join(told)
 
 
 # A date is not broken over two lines.

@@ -1,0 +1,52 @@
+"""Every other service, through the library apprise: Telegram, Discord, ntfy, Pushover, SMS, ...
+
+Apprise speaks to a service by an address that holds its secrets (`tgram://TOKEN/CHAT`), and says of
+an attempt only whether it was taken. It connects by itself: private addresses cannot be refused, as
+they are elsewhere, so the address is one to be trusted.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from redline.alerts.channels import mail
+from redline.alerts.channels.outcome import Outcome
+from redline.alerts.channels.parts import fitted
+from redline.alerts.message import Message
+
+SECONDS = 30.0
+
+
+def send(message: Message, *, url: str, seconds: float = SECONDS) -> Outcome:
+    """Send a message as plain text; what is not taken may be later.
+
+    Args:
+        url: one service's address, as apprise's pages describe it.
+        seconds: after which the service counts as one that does not answer.
+    """
+    from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
+
+    _hush()
+    service = Apprise.instantiate(url, asset=AppriseAsset(http_redirects=False))
+    if service is None:
+        return Outcome("refused", "apprise knows no service by that address")
+    told = fitted(message, lambda each: len(mail.body(each)), service.body_maxlen)
+    kinds = {"violation": NotifyType.FAILURE, "warning": NotifyType.WARNING}
+    one = Apprise()
+    one.add(service)
+    taken = one.notify(
+        title=told.title,
+        body=mail.body(told),
+        notify_type=kinds.get(told.severity, NotifyType.SUCCESS),
+        body_format=NotifyFormat.TEXT,
+        timeout=seconds,
+    )
+    if taken:
+        return Outcome("sent", f"taken by {service.service_name}")
+    return Outcome("later", f"not taken by {service.service_name}")
+
+
+def _hush() -> None:
+    """Keep addresses out of the logs: apprise tells them, and urllib3 when it is debugged."""
+    logging.getLogger("apprise").disabled = True
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
