@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ import pytest
 from redline.alerts import __main__ as command
 from redline.alerts import deliver, delivery, outbox, write_alerts
 from redline.alerts.channels import http
+from redline.alerts.channels.cards import PLATFORMS
 from redline.alerts.delivery import drain
 from redline.alerts.outbox import Entry, open_outbox
 from redline.alerts.rules import read_rules
@@ -230,32 +232,57 @@ def test_no_secret_is_in_a_row_a_log_or_what_is_printed(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Every kind of channel, each before a receiver that refuses and repeats what it was sent."""
     caplog.set_level("DEBUG")
-    echo = b'{"errcode": 310000, "errmsg": "s3cret-token"}'
-    with http_receiver(lambda _: (200, {}, echo)) as chat, smtp_receiver() as mails:
-        mails.replies = {"DATA": "554 s3cret-key"}
+
+    def echo(request: Request) -> Answer:
+        told = f"{request.path} {dict(request.headers)} s3cret-echo"
+        return 400, {"X-Said": "s3cret-header"}, json.dumps({"errcode": 1, "errmsg": told}).encode()
+
+    with http_receiver(echo) as hook, smtp_receiver() as mails:
+        mails.replies = {"DATA": "554 s3cret-reply"}
+        secrets = {
+            "URL": f"{hook.base}/s3cret-path?key=s3cret-query",
+            "KEY": "s3cret-key",
+            "TEAMS": f"{hook.base}/s3cret-teams",
+            "LONG": f"json://s3cret-user:s3cret-word@127.0.0.1:{hook.server_address[1]}/s3cret",
+            **{name.upper(): f"s3cret-{name}" for name in PLATFORMS if name != "teams"},
+        }
+        for name, value in secrets.items():
+            monkeypatch.setenv(f"OUR_{name}", value)
+        chats = [
+            f"  {name}: {{kind: {name}, token: '${{OUR_{name.upper()}}}', secret: '${{OUR_KEY}}',"
+            + ("" if name == "teams" else f" base: '{hook.base}',")
+            + " allow_private: true}\n"
+            for name in PLATFORMS
+        ]
         file = tmp_path / "alerts.yml"
         file.write_text(
-            "channels:\n"
-            f"  chat: {{kind: dingtalk, token: '${{A_TOKEN}}', secret: '${{A_SECRET}}',"
-            f" base: '{chat.base}', allow_private: true}}\n"
+            "channels:\n" + "".join(chats) + "  hook: {kind: webhook, url: '${OUR_URL}',"
+            " secret: '${OUR_KEY}', allow_private: true}\n"
+            "  long: {kind: apprise, url: '${OUR_LONG}'}\n"
             f"  mail: {{kind: email, host: 127.0.0.1, port: {mails.server_address[1]},"
             " security: none, from: a@example.com, to: b@example.com}\n"
         )
         settings = replace(stored, alerts=file)
+        monkeypatch.setattr(delivery, "PATIENCE", 0.5)
         write_file(settings, TODAY, range(2))
-        with pytest.raises(RedlineError, match="4 messages") as refused:
+        with pytest.raises(RedlineError) as refused:
             deliver(settings)
-        assert "s3cret" not in str(refused.value)
+        assert {request.path.partition("?")[0] for request in hook.requests} >= {"/s3cret-path"}
+        with pytest.raises(RedlineError) as again:
+            delivery.go_on(settings)
     monkeypatch.setattr(command, "read_settings", lambda: settings)
     assert command.main([]) == 0
     assert command.main(["--preview", "0000"]) == 0
     rows = repr(open_outbox(settings).deliveries())
+    stored_bytes = b"".join(path.read_bytes() for path in settings.home.root.glob("outbox*"))
     printed = capsys.readouterr()
-    told = rows + printed.out + printed.err + caplog.text + repr(read_rules(file))
+    errors = "".join([*traceback.format_exception(refused.value), str(again.value)])
+    told = rows + printed.out + printed.err + caplog.text + errors + repr(read_rules(file))
     assert "s3cret" not in told
-    assert "code 310000" in told and "SMTP 554" in told
-    assert "What happened" in printed.out
+    assert b"s3cret" not in stored_bytes
+    assert "HTTP 400" in told and "What happened" in printed.out
 
 
 def test_the_command_lists_what_waits_and_says_what_it_cannot_do(
