@@ -43,7 +43,9 @@ def send(channel: Channel, letter: Letter, key: str, page: str | None = None) ->
         )
     said = put_into_words(channel, letter, page)
     if channel.kind == "apprise":
-        return longtail.send(said, url=given["url"])
+        return longtail.send(
+            said, url=given["url"], allow_private=given.get("allow_private", False)
+        )
     if channel.kind == "email":
         if channel.is_of_merchant:
             merchant_id = str(letter.alerts[0]["merchant_id"])

@@ -61,7 +61,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 _OPTIONAL: dict[str, tuple[str, ...]] = {
     "email": ("port", "security", "user", "password", "ca_file"),
     "webhook": ("allow_private",),
-    "apprise": (),
+    "apprise": ("allow_private",),
     **dict.fromkeys(PLATFORMS, ("secret", "base", "allow_private")),
 }
 

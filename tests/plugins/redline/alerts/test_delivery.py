@@ -260,7 +260,7 @@ def test_no_secret_is_in_a_row_a_log_or_what_is_printed(
         file.write_text(
             "channels:\n" + "".join(chats) + "  hook: {kind: webhook, url: '${OUR_URL}',"
             " secret: '${OUR_KEY}', allow_private: true}\n"
-            "  long: {kind: apprise, url: '${OUR_LONG}'}\n"
+            "  long: {kind: apprise, url: '${OUR_LONG}', allow_private: true}\n"
             f"  mail: {{kind: email, host: 127.0.0.1, port: {mails.server_address[1]},"
             " security: none, from: a@example.com, to: b@example.com}\n"
         )

@@ -24,7 +24,9 @@ def address(receiver: HttpReceiver, more: str = "") -> str:
 def test_a_message_is_taken_with_all_that_is_to_be_said() -> None:
     with http_receiver() as receiver:
         told = message(TOLD, "zh", "请发邮件", 7, page=PAGE)
-        assert longtail.send(told, url=address(receiver)) == Outcome("sent", "taken by JSON")
+        assert longtail.send(told, url=address(receiver), allow_private=True) == Outcome(
+            "sent", "taken by JSON"
+        )
         (request,) = receiver.requests
     assert request.path == "/s3cret-path"
     assert request.json["title"] == told.title
@@ -41,7 +43,7 @@ def test_what_is_not_taken_may_be_later_and_no_address_is_told_or_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with http_receiver(lambda _: answer) as receiver:
-        outcome = longtail.send(message(ALERT, "en"), url=address(receiver))
+        outcome = longtail.send(message(ALERT, "en"), url=address(receiver), allow_private=True)
         assert {request.path for request in receiver.requests} == {"/s3cret-path"}
     assert outcome == Outcome("later", "not taken by JSON")
     assert "s3cret" not in caplog.text
@@ -50,7 +52,9 @@ def test_what_is_not_taken_may_be_later_and_no_address_is_told_or_logged(
 
 def test_a_service_that_hangs_is_not_waited_for() -> None:
     with http_receiver(lambda _: "hang") as receiver:
-        outcome = longtail.send(message(ALERT, "en"), url=address(receiver, "?rto=1"), seconds=3)
+        outcome = longtail.send(
+            message(ALERT, "en"), url=address(receiver, "?rto=1"), allow_private=True, seconds=3
+        )
     assert outcome.verdict == "later"
 
 
@@ -58,7 +62,7 @@ def test_a_service_that_hangs_is_not_waited_for() -> None:
 def test_an_address_that_apprise_does_not_know_is_refused(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outcome = longtail.send(message(ALERT, "en"), url=url)
+    outcome = longtail.send(message(ALERT, "en"), url=url, allow_private=True)
     assert outcome == Outcome("refused", "apprise knows no service by that address")
     assert "s3cret" not in caplog.text
 
@@ -66,7 +70,7 @@ def test_an_address_that_apprise_does_not_know_is_refused(
 def test_one_address_is_one_service_whatever_stands_in_it() -> None:
     with http_receiver() as receiver:
         url = address(receiver, f"?x=1, {address(receiver)}")
-        longtail.send(message(ALERT, "en"), url=url)
+        longtail.send(message(ALERT, "en"), url=url, allow_private=True)
         assert len(receiver.requests) <= 1
 
 
@@ -75,7 +79,7 @@ def test_a_digest_is_as_long_as_the_service_takes(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(NotifyJSON, "body_maxlen", 1000)
     with http_receiver() as receiver:
-        longtail.send(digest(many(), "en", page=PAGE), url=address(receiver))
+        longtail.send(digest(many(), "en", page=PAGE), url=address(receiver), allow_private=True)
         (request,) = receiver.requests
     assert len(request.json["message"]) <= 1000
     assert "and 72 more" in request.json["message"]
@@ -85,12 +89,23 @@ def test_the_kind_apprise_asks_for_an_address_that_stands_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "alerts.yml"
-    path.write_text("channels:\n  one:\n    kind: apprise\n    url: ${AN_ADDRESS}\n")
+    path.write_text(
+        "channels:\n  one:\n    kind: apprise\n    url: ${AN_ADDRESS}\n    allow_private: true\n"
+    )
     (channel,) = read_rules(path).channels
     with http_receiver() as receiver:
         monkeypatch.setenv("AN_ADDRESS", address(receiver))
         assert channels.send(channel, of_one(ALERT), "k").verdict == "sent"
     assert "s3cret" not in repr(channel)
+
+
+def test_a_host_on_a_private_address_is_refused_unless_allowed() -> None:
+    with http_receiver() as receiver:
+        for url in (address(receiver), address(receiver).replace("127.0.0.1", "localhost")):
+            outcome = longtail.send(message(ALERT, "en"), url=url)
+            assert outcome.verdict == "refused"
+            assert "private address" in outcome.response
+        assert receiver.requests == []
 
 
 def test_apprise_is_not_imported_until_it_is_needed() -> None:
