@@ -8,6 +8,7 @@ import traceback
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from email.message import EmailMessage
 from itertools import pairwise
 from pathlib import Path
 
@@ -362,3 +363,68 @@ def test_what_became_of_alerts_is_published_with_the_next_evening_and_stays(
     monkeypatch.setattr(history, "REACH", 9e9)
     settings = replace(settings, outbox="postgresql://a:b@127.0.0.1:1/postgres")
     assert published(3) == told
+
+
+def test_routes_lead_to_a_mail_for_what_is_severe_a_digest_and_each_merchants_own(
+    stored: Settings, tmp_path: Path
+) -> None:
+    def written(alert_id: str, merchant: str, **changes: object) -> dict[str, object]:
+        made = {
+            **made_alert(0),
+            "alert_id": alert_id,
+            "merchant_id": merchant,
+            "entity_id": merchant,
+        }
+        made |= {"merchant_name": f"Shop {merchant}", "record_id": f"r-{alert_id}", **changes}
+        return {**made, "as_of_date": str(TODAY)}
+
+    alerts = [
+        written("a", "m1"),
+        written("b", "m2", record_type="warning", value=0.012, threshold=0.02),
+        written("c", "m1", record_type="warning", value=0.025, threshold=0.02),
+        written("d", "m/3", record_type="warning", value=0.03, threshold=0.02),
+    ]
+    path = stored.home.alerts / f"{TODAY}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(alert) + "\n" for alert in alerts))
+    with smtp_receiver() as server:
+        mail = (
+            f"kind: email, host: 127.0.0.1, port: {server.server_address[1]}, security: none,"
+            " from: risk@example.com"
+        )
+        file = tmp_path / "alerts.yml"
+        file.write_text(
+            "channels:\n"
+            f"  team: {{{mail}, to: team@example.com}}\n"
+            f"  shops: {{{mail}, language: zh, to: '{{merchant_id}}@shops.example.com'}}\n"
+            "routes:\n"
+            "  - to: team\n"
+            "  - {to: shops, audience: merchant, send: digest}\n"
+            "page: https://risk.example.com/redline\n"
+        )
+        with pytest.raises(RedlineError, match="1 messages of alerts were refused; 4 were sent"):
+            deliver(replace(stored, alerts=file))
+        mails = {(m["To"], m["Subject"]): m for m in server.mails}
+
+    def body(told: EmailMessage) -> str:
+        part = told.get_body(("plain",))
+        assert part is not None
+        return str(part.get_content())
+
+    (severe, digest) = [m for (to, _), m in mails.items() if to == "team@example.com"]
+    assert "Shop m1" in severe["Subject"] and "Violation" in severe["Subject"]
+    assert "https://risk.example.com/redline/records/r-a" in body(severe)
+    told = body(digest)
+    assert "3 warnings" in digest["Subject"]
+    assert [name for name in ("Shop m/3", "Shop m1", "Shop m2") if name in told] == sorted(
+        ("Shop m/3", "Shop m1", "Shop m2"), key=told.index
+    )  # the worst first
+    own = {to: body(m) for (to, _), m in mails.items() if to.endswith("@shops.example.com")}
+    assert own.keys() == {"m1@shops.example.com", "m2@shops.example.com"}
+    for merchant, other in (("m1", "m2"), ("m2", "m1")):
+        assert f"Shop {other}" not in own[f"{merchant}@shops.example.com"]
+        assert "risk.example.com/redline" not in own[f"{merchant}@shops.example.com"]
+        assert "run-1" not in own[f"{merchant}@shops.example.com"]
+    # An id that can be no part of an address is refused and said so.
+    (left,) = open_outbox(stored).deliveries()
+    assert left.response == "the merchant's id can be no part of an address"
