@@ -75,8 +75,8 @@ explain: $(VENV)/.installed ## tell why a record is open, or list those that are
 	@$(BIN)/python -m redline.explain $${ALL:+--all} -- "$$RECORD"
 
 .PHONY: alerts
-alerts: $(VENV)/.installed ## list messages that wait [PREVIEW=id, RETRY=id, ACKNOWLEDGE=id, SNOOZE=id]
-	@$(BIN)/python -m redline.alerts --preview="$$PREVIEW" --retry="$$RETRY" \
+alerts: $(VENV)/.installed ## list messages that wait [PREVIEW=id, RETRY=failed, ...]
+	@$(BIN)/python -m redline.alerts --preview="$$PREVIEW" --retry="$$RETRY" --replay="$$REPLAY" \
 		--acknowledge="$$ACKNOWLEDGE" --snooze="$$SNOOZE" --until="$$UNTIL" --reason="$$REASON" --by="$$BY"
 
 .PHONY: quarantine

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from redline.alerts import channels
-from redline.alerts.delivery import deliver
+from redline.alerts.delivery import go_on
 from redline.alerts.files import read_alerts
 from redline.alerts.letter import Letter
 from redline.alerts.marks import say
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m redline.alerts", description=__doc__)
     parser.add_argument("--preview", default="", help="an alert's id, or the beginning of it")
     parser.add_argument("--retry", default="", help="an alert's id, `failed` or `held`")
+    parser.add_argument("--replay", default="", help="an alert's id, also of one that was sent")
     parser.add_argument("--acknowledge", default="", help="an alert's id, or the beginning of it")
     parser.add_argument("--snooze", default="", help="an alert's id, or the beginning of it")
     parser.add_argument("--until", default="", help="the last date of the snooze")
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.preview.strip():
             _preview(settings, given.preview.strip(), console)
         elif given.retry.strip():
-            _retry(settings, given.retry.strip(), console)
+            _send_again(settings, f"RETRY={given.retry.strip()}", console)
+        elif given.replay.strip():
+            _send_again(settings, f"REPLAY={given.replay.strip()}", console)
         elif wanted := given.acknowledge.strip() or given.snooze.strip():
             said = say(
                 settings,
@@ -121,18 +124,18 @@ def _preview(settings: Settings, wanted: str, console: Console) -> None:
         console.print("No route leads this alert anywhere.")
 
 
-def _retry(settings: Settings, wanted: str, console: Console) -> None:
+def _send_again(settings: Settings, asked: str, console: Console) -> None:
     if settings.alerts is None:
         raise SettingError("no channels are set", "REDLINE_ALERTS", "name a file of alerts")
     read_rules(settings.alerts)
+    how, _, wanted = asked.partition("=")
     outbox = open_outbox(settings)
-    released = outbox.release(wanted)
+    released = outbox.replay(wanted) if how == "REPLAY" else outbox.release(wanted)
     outbox.close()
     if not released:
-        raise SettingError(
-            "no failed or held message is meant", f"RETRY={wanted}", "see `make alerts`"
-        )
-    done = deliver(settings)
+        kind = "message tells that alert" if how == "REPLAY" else "failed or held message is meant"
+        raise SettingError(f"no {kind}", asked, "see `make alerts`")
+    done = go_on(settings)
     console.print(f"{released} tried again, {done.sent} sent")
 
 

@@ -257,17 +257,18 @@ class Outbox:
         Args:
             wanted: `failed` or `held`, or an alert's id or the beginning of it.
         """
-        if wanted in ("failed", "held"):
-            which: sa.ColumnElement[bool] = _M.state == wanted
-        else:
-            named = TOLD.c.alert_id.startswith(wanted, autoescape=True)
-            which = _M.message_id.in_(sa.select(TOLD.c.message_id).where(named))
-        with self._store.transaction(alone=True) as connection:
-            return connection.execute(
-                sa.update(MESSAGES)
-                .where(_M.state.in_(["failed", "held"]), which)
-                .values(state="pending", attempts=0, next_try_at=time.time())
-            ).rowcount
+        which = _M.state == wanted if wanted in ("failed", "held") else _tells(wanted)
+        return self._send_again(sa.and_(_M.state.in_(["failed", "held"]), which))
+
+    def replay(self, alert_id: str) -> int:
+        """Make all messages that tell an alert pending again, those that were sent too.
+
+        They keep their keys, by which a receiver that had them may know them.
+
+        Args:
+            alert_id: or the beginning of it.
+        """
+        return self._send_again(sa.and_(_M.state.in_(["sent", "failed", "held"]), _tells(alert_id)))
 
     def deliveries(
         self, states: Collection[State] = ("pending", "claimed", "failed", "held")
@@ -383,6 +384,14 @@ class Outbox:
         # After the evening's single alerts, which tell what is severe.
         return {**made, "message_id": key, "place": f"z {number}"}
 
+    def _send_again(self, which: sa.ColumnElement[bool]) -> int:
+        with self._store.transaction(alone=True) as connection:
+            return connection.execute(
+                sa.update(MESSAGES)
+                .where(which)
+                .values(state="pending", attempts=0, next_try_at=time.time())
+            ).rowcount
+
     def _change(self, delivery: Delivery, attempts: int | None, values: dict[str, Any]) -> bool:
         statement = sa.update(MESSAGES).where(_M.message_id == delivery.message_id, IS_LIVE)
         if attempts is not None:
@@ -464,6 +473,12 @@ def _lane(entry: Entry) -> str:
     alert = entry.alert
     who = alert.get("merchant_id") or f"{alert['entity_type']} {alert['entity_id']}"
     return f"{alert['platform']} {who}"
+
+
+def _tells(alert_id: str) -> sa.ColumnElement[bool]:
+    """Whether a message tells an alert whose id begins so."""
+    named = TOLD.c.alert_id.startswith(alert_id, autoescape=True)
+    return _M.message_id.in_(sa.select(TOLD.c.message_id).where(named))
 
 
 def _firsts(channel: str) -> sa.Subquery:

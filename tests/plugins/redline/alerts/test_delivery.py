@@ -171,6 +171,11 @@ def test_history_is_held_until_someone_releases_it(
         monkeypatch.setattr(command, "read_settings", lambda: settings)
         assert command.main(["--retry", "held"]) == 0
         assert len(receiver.requests) == 5
+        assert command.main(["--replay", "00020"]) == 0
+        again = [r for r in receiver.requests if r.json["alert_id"] == "00020"]
+        assert len({request.headers["Idempotency-Key"] for request in again}) == 1
+        assert (len(again), len(receiver.requests)) == (2, 6)
+        assert command.main(["--replay", "zzz"]) == 1
 
 
 def test_the_first_publication_is_held_and_a_restatement_tells_nobody(
