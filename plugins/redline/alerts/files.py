@@ -86,7 +86,9 @@ _REASONS = """
 # of it on each.
 _HISTORY_DAYS = 30
 _HISTORY = f"""
-    select alerts.alert_id, evaluations.as_of_date, evaluations.value
+    select
+        alerts.alert_id, evaluations.as_of_date, evaluations.value, evaluations.numerator,
+        evaluations.denominator
     from marts.fct_alerts as alerts
     inner join marts.fct_policy_evaluations as evaluations
         on evaluations.platform = alerts.platform
@@ -263,7 +265,9 @@ def _alerts(database: Path, run: _Evenings) -> dict[date, list[dict[str, Any]]]:
         alert["known_gaps"] = _known_gaps(run.gaps, row["as_of_date"], reach)
         if why is not None:
             alert["why"] = why.get(row["alert_id"], [])
-        alert["history"] = _every_evening(history.get(row["alert_id"], {}), row["as_of_date"])
+        measured = history.get(row["alert_id"], {})
+        alert["before"] = measured.get(row["as_of_date"] - timedelta(days=1))
+        alert["history"] = _every_evening(measured, row["as_of_date"])
         result.setdefault(row["as_of_date"], []).append({**alert, "text": sentence(alert)})
     return result
 
@@ -286,16 +290,22 @@ def _why(
 
 def _history(
     connection: duckdb.DuckDBPyConnection, run: _Evenings
-) -> dict[str, dict[date, float | None]]:
-    result: dict[str, dict[date, float | None]] = {}
-    for alert_id, evening, value in connection.execute(_HISTORY, _parameters(run)).fetchall():
-        result.setdefault(alert_id, {})[evening] = value
+) -> dict[str, dict[date, dict[str, Any]]]:
+    """By alert and evening: what was measured, officially."""
+    result: dict[str, dict[date, dict[str, Any]]] = {}
+    for alert_id, evening, value, numerator, denominator in connection.execute(
+        _HISTORY, _parameters(run)
+    ).fetchall():
+        measured = {"value": value, "numerator": numerator, "denominator": denominator}
+        result.setdefault(alert_id, {})[evening] = measured
     return result
 
 
-def _every_evening(values: dict[date, float | None], last: date) -> list[list[Any]]:
+def _every_evening(measured: dict[date, dict[str, Any]], last: date) -> list[list[Any]]:
     """Each evening from the first known one to the last, null where there is no value."""
-    return [[str(day), values.get(day)] for day in days(min(values), last)] if values else []
+    if not measured:
+        return []
+    return [[str(day), measured.get(day, {}).get("value")] for day in days(min(measured), last)]
 
 
 def _known_gaps(gaps: Gaps, evening: date, reach: int) -> list[str]:

@@ -255,9 +255,7 @@ def _happened(alert: Alert, said: Words, *, briefly: bool = False) -> str:
     since = said["since"].format(opened=opened)
     if value is None:
         return f"{said['no value']}{said['stop']}{since}"
-    told = said["rate"].format(
-        value=percent(value), numerator=alert["numerator"], denominator=alert["denominator"]
-    )
+    told = _rate(alert, said)
     if threshold is not None:
         more = ">" if alert.get("comparator") == ">" else "≥"
         reached = value > threshold or (more == "≥" and value == threshold)
@@ -267,6 +265,14 @@ def _happened(alert: Alert, said: Words, *, briefly: bool = False) -> str:
     if (window := _window(alert)) and not briefly:
         told += said["window"].format(first=window[0], last=window[1])
     return f"{told}{said['stop']}{since}"
+
+
+def _rate(measured: Mapping[str, Any], said: Words) -> str:
+    return said["rate"].format(
+        value=percent(measured["value"]),
+        numerator=measured["numerator"],
+        denominator=measured["denominator"],
+    )
 
 
 def _window(alert: Alert) -> tuple[date, date] | None:
@@ -293,11 +299,16 @@ def _sure(alert: Alert, said: Words) -> str:
 
 
 def _why(alert: Alert, said: Words, language: Language) -> str:
-    """The products and reasons that moved the cases; nothing of a file that does not tell them."""
+    """The evening before, and the products and reasons that moved the cases since.
+
+    Nothing of a file that does not tell them.
+    """
     moved: list[dict[str, Any]] | None = alert.get("why")
     if moved is None:
         return ""
-    told = []
+    before: dict[str, Any] = alert.get("before") or {"value": None, "denominator": None}
+    judged = before["value"] is not None
+    told = [said["before"].format(rate=_rate(before, said)) if judged else said["not before"]]
     for kind in ("product", "reason"):
         moves = said["comma"].join(
             (reason(move["key"], language) if kind == "reason" else move["name"] or move["key"])
@@ -306,7 +317,10 @@ def _why(alert: Alert, said: Words, language: Language) -> str:
             if move["kind"] == kind
         )
         told += [said[f"{kind} moves"].format(moves=moves)] if moves else []
-    return said["stop"].join(told) or said["no moves"]
+    if not moved:
+        same = judged and before["denominator"] == alert["denominator"]
+        told.append(said["no moves" if same or not judged else "only orders"])
+    return said["stop"].join(told)
 
 
 def _follows(

@@ -227,6 +227,7 @@ def test_an_alert_tells_what_moved_it_and_the_values_of_the_last_evenings(
     a, b = lines(write_alerts(settings)[-1])
 
     assert a["why"] == []
+    assert a["before"] == {"value": 0.01, "numerator": 17, "denominator": 500}
     assert b["why"] == [
         {"kind": "product", "key": "x1", "name": "Soap", "quantity": 3},
         {"kind": "product", "key": "x2", "name": None, "quantity": -1},
@@ -249,6 +250,7 @@ def test_marts_from_before_reasons_were_published_make_alerts_that_tell_none(
     publish(make_plan(settings, "sim", FIRST, FIRST), settings)
     (path,) = write_alerts(settings)
     assert "why" not in lines(path)[0]
+    assert lines(path)[0]["before"] is None
 
 
 ALERT = {

@@ -18,6 +18,7 @@ TOLD: dict[str, Any] = {
         {"kind": "reason", "key": "quality_defect", "name": "quality defect", "quantity": 2},
         {"kind": "reason", "key": "rated_1", "name": "1-star reviews", "quantity": 1},
     ],
+    "before": {"value": 0.028, "numerator": 14, "denominator": 500},
     "history": [["2026-02-26", None], ["2026-02-27", 0.01], ["2026-03-01", 0.034]],
 }
 
@@ -44,7 +45,7 @@ def test_an_alert_tells_what_happened_how_sure_why_what_follows_and_on_what_it_r
         (
             "Why",
             (
-                "products since the evening before: Soap (+3), P2 (-1); "
+                "2.8% (14 of 500 orders) the evening before; products: Soap (+3), P2 (-1); "
                 "reasons: quality defect (+2), 1-star reviews (+1)"
             ),
         ),
@@ -69,7 +70,8 @@ def test_an_alert_says_the_same_in_chinese() -> None:
     )
     assert said.parts[1][1].startswith("已确认")
     assert said.parts[2][1] == (
-        "较前一日，商品：Soap (+3)，P2 (-1)；原因：质量问题 (+2)，1 星评价 (+1)"
+        "前一日 2.8%（500 单中 14 单）；商品：Soap (+3)，P2 (-1)；"
+        "原因：质量问题 (+2)，1 星评价 (+1)"
     )
     assert said.parts[3][1] == "措施：限制营销活动；申诉截止 2026-03-08"
 
@@ -145,9 +147,29 @@ def test_an_alert_of_a_file_from_before_tells_no_reasons_and_shows_no_chart() ->
     assert said.chart is None
 
 
-def test_an_alert_whose_cases_are_the_same_as_the_evening_before_says_so() -> None:
-    said = message({**TOLD, "why": []}, "en")
-    assert dict(said.parts)["Why"] == "no case came or left since the evening before"
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (TOLD["before"], "2.8% (14 of 500 orders) the evening before; no case came or left since"),
+        (
+            {"value": 0.016, "numerator": 17, "denominator": 1040},
+            (
+                "1.6% (17 of 1040 orders) the evening before; "
+                "no case came or left since, but its orders changed"
+            ),
+        ),
+        (None, "not judged the evening before; no case came or left since"),
+        (
+            {"value": None, "numerator": 0, "denominator": 0},
+            "not judged the evening before; no case came or left since",
+        ),
+    ],
+)
+def test_an_alert_whose_cases_are_the_same_as_the_evening_before_says_so(
+    before: Any, told: str
+) -> None:
+    said = message({**TOLD, "why": [], "before": before}, "en")
+    assert dict(said.parts)["Why"] == told
 
 
 def test_a_chart_is_one_line_of_characters_too() -> None:

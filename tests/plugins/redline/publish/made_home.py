@@ -38,7 +38,7 @@ create table marts.fct_cohort_ledger (report_date date, cohort_date date, platfo
 create table marts.fct_policy_evaluations (as_of_date date, policy_id varchar, platform varchar,
     entity_type varchar, entity_id varchar, metric varchar, value double, projected_value double,
     violation_threshold double, status varchar, is_confirmed boolean, projected_lower_80 double,
-    projected_upper_80 double, risk_point varchar);
+    projected_upper_80 double, risk_point varchar, numerator bigint, denominator bigint);
 create table marts.fct_warning_records (record_id varchar, platform varchar, opened_on date,
     closed_on date);
 create table marts.fct_violation_records (record_id varchar, platform varchar, opened_on date,
@@ -115,7 +115,7 @@ def transform(settings: Settings, platform: str, start: date, end: date) -> None
                 """
                 insert into marts.fct_policy_evaluations
                 select $day, 'p1', $platform, 'merchant', 'm' || i, 'complaint_rate',
-                    0.034, 0.04, 0.03, 'violation', true, 0.031, 0.052, 'service'
+                    0.034, 0.04, 0.03, 'violation', true, 0.031, 0.052, 'service', 17, 500
                 from range(20) as r(i)
                 """,
                 {"platform": platform, "day": day},
