@@ -257,10 +257,9 @@ def _happened(alert: Alert, said: Words, *, briefly: bool = False) -> str:
         return f"{said['no value']}{said['stop']}{since}"
     told = _rate(alert, said)
     if threshold is not None:
-        more = ">" if alert.get("comparator") == ">" else "≥"
-        reached = value > threshold or (more == "≥" and value == threshold)
+        more = "> " if alert.get("comparator") == ">" else "≥ "
         told += said[f"{alert['record_type']} threshold"].format(
-            sign=f"{more} " if reached else "", threshold=percent(threshold)
+            sign=more if _reaches(alert, value, threshold) else "", threshold=percent(threshold)
         )
     if (window := _window(alert)) and not briefly:
         told += said["window"].format(first=window[0], last=window[1])
@@ -308,7 +307,7 @@ def _why(alert: Alert, said: Words, language: Language) -> str:
         return ""
     before: dict[str, Any] = alert.get("before") or {"value": None, "denominator": None}
     judged = before["value"] is not None
-    told = [said["before"].format(rate=_rate(before, said)) if judged else said["not before"]]
+    told = []
     for kind in ("product", "reason"):
         moves = said["comma"].join(
             (reason(move["key"], language) if kind == "reason" else move["name"] or move["key"])
@@ -317,10 +316,26 @@ def _why(alert: Alert, said: Words, language: Language) -> str:
             if move["kind"] == kind
         )
         told += [said[f"{kind} moves"].format(moves=moves)] if moves else []
+    since = said["stop"].join(told)
     if not moved:
-        same = judged and before["denominator"] == alert["denominator"]
-        told.append(said["no moves" if same or not judged else "only orders"])
-    return said["stop"].join(told)
+        changed = judged and before["denominator"] != alert["denominator"]
+        since = said["only orders" if changed else "no moves"]
+    elif _is_projected(alert):
+        since = said["still open"].format(moves=since)
+    was = said["before"].format(rate=_rate(before, said)) if judged else said["not before"]
+    return f"{was}{said['stop']}{since}"
+
+
+def _is_projected(alert: Alert) -> bool:
+    """Whether only its projection makes a warning: it is about cohorts that are still open."""
+    value, threshold = alert["value"], alert["threshold"]
+    return (alert["record_type"], alert["transition"]) == ("warning", "opened") and not (
+        value is not None and threshold is not None and _reaches(alert, value, threshold)
+    )
+
+
+def _reaches(alert: Alert, value: float, threshold: float) -> bool:
+    return value > threshold or (alert.get("comparator") != ">" and value == threshold)
 
 
 def _follows(

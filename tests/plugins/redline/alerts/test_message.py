@@ -150,18 +150,21 @@ def test_an_alert_of_a_file_from_before_tells_no_reasons_and_shows_no_chart() ->
 @pytest.mark.parametrize(
     ("before", "told"),
     [
-        (TOLD["before"], "2.8% (14 of 500 orders) the evening before; no case came or left since"),
+        (
+            TOLD["before"],
+            "2.8% (14 of 500 orders) the evening before; as many cases of each product",
+        ),
         (
             {"value": 0.016, "numerator": 17, "denominator": 1040},
             (
                 "1.6% (17 of 1040 orders) the evening before; "
-                "no case came or left since, but its orders changed"
+                "as many cases of each product, but its orders changed"
             ),
         ),
-        (None, "not judged the evening before; no case came or left since"),
+        (None, "not judged the evening before; as many cases of each product"),
         (
             {"value": None, "numerator": 0, "denominator": 0},
-            "not judged the evening before; no case came or left since",
+            "not judged the evening before; as many cases of each product",
         ),
     ],
 )
@@ -170,6 +173,14 @@ def test_an_alert_whose_cases_are_the_same_as_the_evening_before_says_so(
 ) -> None:
     said = message({**TOLD, "why": [], "before": before}, "en")
     assert dict(said.parts)["Why"] == told
+
+
+def test_a_warning_that_only_its_projection_makes_tells_which_cohorts_moved() -> None:
+    projected = {**TOLD, "record_type": "warning", "threshold": 0.04}
+    moved = "in cohorts still open: products: Soap (+3)"
+    assert moved in dict(message(projected, "en").parts)["Why"]
+    for official in ({"threshold": 0.034}, {"transition": "resolved"}):
+        assert "still open" not in dict(message({**projected, **official}, "en").parts)["Why"]
 
 
 def test_a_chart_is_one_line_of_characters_too() -> None:
