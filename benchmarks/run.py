@@ -175,7 +175,7 @@ RUNS = {"history": "the whole history", "day": "one day on top"}
 LIKE_LIMIT, EVALUATED, START = "ledger and rates", "evaluations and records", "dbt itself"
 _EVALUATING = re.compile(
     "int_(entity|category|development|metric_ages|evaluation|window|minimum|buyers|polic|record"
-    "|violation)|fct_(policy|alerts|warning|violation)|dim_policies|pack_|measures"
+    "|violation|alert)|fct_(policy|alert|warning|violation)|dim_policies|pack_|measures"
 )
 
 
