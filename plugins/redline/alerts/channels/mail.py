@@ -22,6 +22,7 @@ Security = Literal["none", "starttls", "tls"]
 
 SECONDS = 20.0
 _COLOURS = {"violation": "#b42318", "warning": "#b54708", "resolved": "#067647"}
+_OTHER = "#475467"
 
 
 def send(
@@ -145,7 +146,7 @@ def html(message: Message, picture: str | None = None) -> str:
     Args:
         picture: the Content-ID of the chart; without one there is the chart's line of characters.
     """
-    colour = _COLOURS[message.severity]
+    colour = _COLOURS.get(message.severity, _OTHER)
     shown = [_row(part) for part in parts(message, chart=picture is None)]
     if picture and message.chart:
         shown.insert(1, _picture(message.chart, picture))
@@ -175,7 +176,8 @@ def html(message: Message, picture: str | None = None) -> str:
 
 def _place_of_link(message: Message) -> int:
     """A digest ends with its link; an alert with what it rests on."""
-    return len(message.parts) + 2 if message.shorter else -1
+    is_alert = len(message.parts) > 2 and not message.shorter
+    return -1 if is_alert else len(message.parts) + 1
 
 
 def _row(part: Part) -> str:
@@ -185,7 +187,7 @@ def _row(part: Part) -> str:
             label = f'<a href="{escape(part.link)}" style="color:#101828">{label}</a>'
         return (
             f'<div style="margin:0 0 12px;padding:2px 0 2px 12px;'
-            f'border-left:4px solid {_COLOURS[part.kind]}">'
+            f'border-left:4px solid {_COLOURS.get(part.kind, _OTHER)}">'
             f'<b class="said" style="font-size:15px;color:#101828">{label}</b><br>'
             f'<span class="label" style="font-size:14px;color:#475467">{said}</span></div>'
         )

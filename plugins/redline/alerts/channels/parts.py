@@ -27,7 +27,7 @@ class Part:
     @property
     def mark(self) -> str:
         """A coloured dot and a space, of an alert in a digest."""
-        return f"{MARKS[self.kind]} " if self.kind else ""
+        return f"{MARKS.get(self.kind, '⚪')} " if self.kind else ""
 
 
 def parts(message: Message, *, chart: bool = True) -> list[Part]:
