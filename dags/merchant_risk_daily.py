@@ -31,6 +31,10 @@ Nothing of that marketplace has been published; its marts and alerts of yesterda
 
 A task that was killed half-way is simply cleared: every stage writes aside and renames.
 
+**Who is told**: the channels that `operators:` names in the file of `REDLINE_ALERTS`: of a task
+that failed for good, with its last line; and at `REDLINE_DEADLINE`, if the evening of a scheduled
+run is not published by then. A run that somebody triggered is never late.
+
 **Owner**: risk-data. **Writes**: everything below `REDLINE_HOME`. **Announces**: the asset
 `redline_marts`, for which `merchant_risk_alerts` waits. With no open date it publishes nothing and
 announces nothing: `publish` is then skipped.
@@ -38,10 +42,13 @@ announces nothing: `publish` is then skipped.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import (
+    AsyncCallback,
     CronPartitionTimetable,
+    DeadlineAlert,
     Param,
     TaskGroup,
     chain,
@@ -50,6 +57,8 @@ from airflow.sdk import (
     task,
 )
 
+from redline.deadline import PublishedBy
+from redline.operations import tell_failed_run, tell_failed_task, tell_late_run
 from redline.settings import read_settings
 from redline.tasks import (
     MARTS,
@@ -64,7 +73,8 @@ from redline.tasks import (
     source_address,
 )
 
-TIMEZONE, MARKETPLACES = read_settings().timezone, read_settings().marketplaces
+SETTINGS = read_settings()
+TIMEZONE, MARKETPLACES = SETTINGS.timezone, SETTINGS.marketplaces
 
 
 def _date(description: str) -> Param:
@@ -102,7 +112,15 @@ def _choice() -> dict[str, Param]:
         "restate_from": _date("Rewrite closed dates from this one to the last; sends no alerts."),
         **_choice(),
     },
-    default_args={"owner": "risk-data", **RETRIES},
+    default_args={"owner": "risk-data", **RETRIES, "on_failure_callback": tell_failed_task},
+    on_failure_callback=tell_failed_run,
+    deadline=DeadlineAlert(
+        reference=PublishedBy(f"{SETTINGS.deadline:%H:%M}", TIMEZONE),
+        interval=timedelta(0),
+        # In the triggerer: a run that hangs may hold every slot of the executor.
+        callback=AsyncCallback(tell_late_run),
+        name="marts published",
+    ),
     tags=["redline", "risk"],
 )
 def merchant_risk_daily() -> None:

@@ -7,9 +7,10 @@ no alert files: what `merchant_risk_alerts` has not let through it cannot send.
 
 **Runs** every ten minutes where `REDLINE_ALERTS` names a file of alerts, else never.
 
-**When it fails** receivers do not take messages; what waits is tried again by the next run, and
-what was given up or refused waits for you: `make alerts` lists both with what the receivers said.
-Mend the channel, then `make alerts RETRY=failed`.
+**When it fails** a message was refused, or given up after twelve attempts, and waits for you:
+`make alerts` lists it with what the receiver said. Mend it, then `make alerts RETRY=failed`.
+What a receiver does not take yet is tried again by the next run, which is no failure. The operators
+are told of a failure, once for each run that met one.
 
 **Owner**: risk-data.
 """
@@ -20,6 +21,7 @@ from dataclasses import asdict
 
 from airflow.sdk import CronTriggerTimetable, dag, task
 
+from redline.operations import tell_failed_task
 from redline.settings import read_settings
 from redline.tasks import RETRIES, reported
 
@@ -36,7 +38,12 @@ SETTINGS = read_settings()
     ),
     catchup=False,  # what was due an hour ago is due now
     max_active_runs=1,  # a receiver that hangs is asked by one run at a time
-    default_args={"owner": "risk-data", **RETRIES, "retries": 0},  # the next run is the retry
+    default_args={
+        "owner": "risk-data",
+        **RETRIES,
+        "retries": 0,  # the next run is the retry
+        "on_failure_callback": tell_failed_task,
+    },
     tags=["redline", "risk"],
 )
 def merchant_risk_delivery() -> None:

@@ -16,7 +16,12 @@ README = PROJECT / "README.md"
 SETTING = re.compile(r"^\| `(REDLINE_[A-Z_]+)` \| ([^|]*) \| [^|]+ \|$", re.MULTILINE)
 
 # A run tells these to its own processes; nobody sets them.
-INTERNAL = {lock.VARIABLE, progress.VARIABLE, transform.RUN_VARIABLE}
+INTERNAL = {
+    airflow_env.NO_SCHEDULER,
+    lock.VARIABLE,
+    progress.VARIABLE,
+    transform.RUN_VARIABLE,
+}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,9 @@ from redline.settings import PROJECT, Home
 DEFAULT_SOURCE = "simulator://?merchants=120&days=60&seed=7"
 USER = "admin"
 
+# Set where DAGs run without a scheduler (dag_runs.py): nobody can be asked anything there.
+NO_SCHEDULER = "REDLINE_NO_SCHEDULER"
+
 
 def airflow_home(home: Home) -> Path:
     """Where the embedded Airflow keeps its metadata."""

@@ -6,8 +6,10 @@ The README lists every setting with its default; a test holds the two against ea
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -85,6 +87,7 @@ class Settings:
         marketplaces: names of the Airflow connections, each a marketplace
             (`REDLINE_MARKETPLACES`).
         api_tokens: tokens of shops at platforms' APIs, or None (`REDLINE_API_TOKENS`).
+        deadline: when the marts are late, a time of day in `timezone` (`REDLINE_DEADLINE`).
     """
 
     home: Home
@@ -97,6 +100,7 @@ class Settings:
     outbox: str | None = None
     marketplaces: tuple[str, ...] = (CONNECTION,)
     api_tokens: str | None = None
+    deadline: time = time(6)
 
     def __repr__(self) -> str:
         """Leave key, password and tokens out: a settings object may end up in a log."""
@@ -131,6 +135,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         outbox=environ.get("REDLINE_OUTBOX") or None,
         marketplaces=_connections(environ, "REDLINE_MARKETPLACES"),
         api_tokens=environ.get("REDLINE_API_TOKENS") or None,
+        deadline=_clock(environ, "REDLINE_DEADLINE", "06:00"),
     )
 
 
@@ -158,3 +163,10 @@ def _count(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise SettingError(f"'{text}' is not a count", name, "set a whole number of at least 1")
     return int(text)
+
+
+def _clock(environ: Mapping[str, str], name: str, default: str) -> time:
+    text = environ.get(name) or default
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise SettingError(f"'{text}' is no time of day", name, f"set one such as {default}")
+    return time.fromisoformat(text)

@@ -329,6 +329,8 @@ def show(settings: Settings, outcome: Outcome, console: Console) -> None:
         for line in told((state.gaps if state else {}).get(platform, [])):
             console.print(f"Gap of {platform}, {line}.", soft_wrap=True, markup=False)
         _show_counts(home, platform, plans, _gate_warnings(watch), console, several=several)
+    for line in held_back(outcome.watch):
+        console.print(f"[yellow]Held:[/] {escape(line)}.", soft_wrap=True)
     evenings = {platform: evening for platform, (evening, _, _) in shown.items()}
     _show_places(home, evenings, outcome.log, console)
 
@@ -395,6 +397,16 @@ def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded)
+
+
+def held_back(watch: Watch) -> list[str]:
+    """Which alerts were held, and how to send them; nobody is asked by a run of this kind."""
+    done = [event for event in watch.events if event["state"] == "done"]
+    lines = [f"a storm: {event['held']}" for event in done if event.get("held")]
+    count = sum(event["deliveries"]["held"] for event in done if "deliveries" in event)
+    if count:
+        lines.append(f"{count:,} new alerts of a first publication or of evenings long past")
+    return [f"{line}; see `make alerts`, send with `make alerts RETRY=held`" for line in lines]
 
 
 def _gate_warnings(watch: Watch) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from airflow.sdk import Asset, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from redline import lock, progress, restating
+from redline.airflow_env import NO_SCHEDULER
 from redline.errors import BusyError, RedlineError, SettingError, StorageError
 from redline.marketplaces import (
     CONNECTION,
@@ -41,6 +42,10 @@ WRITER_POOL_SLOTS = 1
 
 # Under it a failed task leaves its one line to the verdict.
 _ERROR = "error"
+
+# The task that tells of several marketplaces, and what it says of one that left no line.
+VERDICT = "verdict"
+ENDED_FROM_OUTSIDE = "it was ended from outside"
 
 # Disks and locks get better by waiting; a failed data check does not.
 RETRIES: dict[str, Any] = {
@@ -189,6 +194,17 @@ def skip_unless_asked_for(context: Mapping[str, Any], name: str) -> None:
         raise AirflowSkipException(f"{name} was not asked for")
 
 
+def has_scheduler() -> bool:
+    """Whether a scheduler runs this task, and so can wait for a person's answer.
+
+    `make run` and any other `dag.test()` run a task in a supervisor within their own process.
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    supervisor = type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__
+    return NO_SCHEDULER not in os.environ and supervisor != "InProcessSupervisorComms"
+
+
 def source_address(name: str = CONNECTION, beside: Sequence[str] = ()) -> str:
     """The address of a marketplace's source, with its platform: the Airflow connection.
 
@@ -247,7 +263,7 @@ def fates(context: Mapping[str, Any], names: Sequence[str]) -> list[Fate]:
         lines = [ti.xcom_pull(task_ids=task, key=_ERROR) for task in failed]
         why = None
         if failed:
-            line = next(filter(None, lines), "it was ended from outside: read its log, clear it")
+            line = next(filter(None, lines), f"{ENDED_FROM_OUTSIDE}: read its log, clear it")
             why = f"{failed[0].partition('.')[2]} failed: {line}"
         published = states.get(f"{name}.publish") == "success"
         result.append(Fate(name, _last_evening(name), published, why))
@@ -257,10 +273,14 @@ def fates(context: Mapping[str, Any], names: Sequence[str]) -> list[Fate]:
 def _last_evening(name: str) -> date | None:
     from redline.planning import published
 
-    marketplace = Marketplace(name, "")
+    return published(read_settings().home, platform_of(name))[0]
+
+
+def platform_of(name: str) -> str:
+    """The platform under which a marketplace's records are kept."""
     with suppress(SettingError):
-        marketplace = connected(name, _connection(name))
-    return published(read_settings().home, marketplace.platform)[0]
+        return connected(name, _connection(name)).platform
+    return Marketplace(name, "").platform
 
 
 def _with_password(plan: Plan) -> Plan:

@@ -42,6 +42,7 @@ class Stages:
     calls: list[tuple[str, Any]] = field(default_factory=list)
     published: Any = None
     runs: list[Any] = field(default_factory=list)
+    storm: Any = None
     behaviour: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def behave(self, name: str, action: Callable[[], None]) -> None:
@@ -114,6 +115,14 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
         made._call("deliver", files)
         return Delivered(0, 0, 0, 0)
 
+    def look(settings: Any, files: list[Path], *, asks: bool) -> Any:
+        made._call("look", asks)
+        return made.storm
+
+    def settle(settings: Any, answer: Any) -> Any:
+        made._call("settle", answer)
+        return SimpleNamespace(messages=1, is_answered=answer is not None, line="held")
+
     def published_since(home: Any, run_id: str | None) -> list[Any]:
         return list(itertools.takewhile(lambda run: run.run_id != run_id, made.runs))
 
@@ -129,7 +138,11 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stages]:
             "published_since": published_since,
             "published_state": lambda home: made.published,
         },
-        "alerts": {"write_alerts": write_alerts, "deliver": deliver},
+        "alerts": {
+            "write_alerts": write_alerts,
+            "deliver": deliver,
+            "guard": SimpleNamespace(look=look, settle=settle),
+        },
     }
     for name, functions in stand_ins.items():
         module = ModuleType(f"redline.{name}")

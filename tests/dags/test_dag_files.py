@@ -49,6 +49,13 @@ def daily() -> Any:
     return DagBag(PROJECT / "dags" / "merchant_risk_daily.py").dags["merchant_risk_daily"]
 
 
+@pytest.fixture(scope="module")
+def alerts() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(PROJECT / "dags" / "merchant_risk_alerts.py").dags["merchant_risk_alerts"]
+
+
 def test_the_dags_are_read_without_errors(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
     assert parsed["dags"] == [
@@ -95,6 +102,44 @@ def test_a_scheduled_run_is_for_the_date_that_has_just_ended(daily: Any) -> None
     assert info.partition_key == str(local.date() - timedelta(days=1))
 
 
+def test_every_failure_of_a_nightly_run_reaches_the_operators(daily: Any, alerts: Any) -> None:
+    for dag in (daily, alerts):
+        assert dag.on_failure_callback.__name__ == "tell_failed_run"
+        for task in dag.tasks:
+            assert [call.__name__ for call in task.on_failure_callback] == ["tell_failed_task"]
+
+
+def test_the_marts_are_due_at_six_unless_a_setting_says_otherwise(
+    daily: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("REDLINE_DEADLINE", "05:30")
+    monkeypatch.setenv("REDLINE_TIMEZONE", "UTC")
+    other = DagBag(PROJECT / "dags" / "merchant_risk_daily.py").dags["merchant_risk_daily"]
+    (by_default,), (as_set,) = daily.deadline, other.deadline
+    assert (by_default.reference.clock, by_default.reference.timezone) == ("06:00", "Asia/Shanghai")
+    assert (as_set.reference.clock, as_set.reference.timezone) == ("05:30", "UTC")
+    assert by_default.interval == timedelta(0)
+    assert by_default.callback.path == "redline.operations.tell_late_run"
+
+
+def test_alerts_are_weighed_before_they_go_and_an_answer_is_settled_whatever_it_is(
+    alerts: Any,
+) -> None:
+    downstream = {task.task_id: task.downstream_task_ids for task in alerts.tasks}
+    assert downstream == {
+        "write_alerts": {"weigh", "deliver"},
+        "weigh": {"deliver", "ask"},
+        "deliver": set(),
+        "ask": {"settle"},
+        "settle": set(),
+    }
+    ask, settle = alerts.get_task("ask"), alerts.get_task("settle")
+    assert (ask.options, ask.defaults) == (["Approve", "Reject"], ["Reject"])
+    assert settle.trigger_rule.value == "none_skipped"
+
+
 def test_only_the_daily_dag_announces_the_marts(daily: Any) -> None:
     announcing = {task.task_id: [asset.name for asset in task.outlets] for task in daily.tasks}
     assert announcing.pop("publish") == ["redline_marts"]
@@ -109,7 +154,7 @@ def test_every_dag_tells_its_runbook_and_stands_in_the_table(parsed: dict[str, A
         assert all(word in runbook for word in ("**Runs**", "**When it fails**", "**Owner**"))
 
 
-def test_airflow_imports_no_module_of_the_package_at_start_up() -> None:
+def test_airflow_imports_one_small_module_of_the_package_at_start_up() -> None:
     # Else it would import every one of them, the slow and the optional ones too.
     code = (
         "import sys; from airflow.plugins_manager import _get_plugins\n"
@@ -120,4 +165,4 @@ def test_airflow_imports_no_module_of_the_package_at_start_up() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    assert result.stdout.splitlines()[-1] == "['redline'] {} []"
+    assert result.stdout.splitlines()[-1] == "['redline'] {} ['redline.deadline']"

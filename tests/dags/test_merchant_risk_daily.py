@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ def load(dag_id: str) -> Any:
 
 def run(conf: dict[str, Any], dag_id: str = "merchant_risk_daily") -> tuple[str, dict[str, Any]]:
     dag = load(dag_id)
+    dag.deadline = None  # see dag_runs.py
     for task in dag.tasks:
         task.retry_delay = timedelta(0)
         task.retry_exponential_backoff = 0
@@ -125,10 +127,21 @@ def test_the_alerts_are_those_of_the_run_that_was_asked_for(stages: Stages) -> N
     assert run({}, "merchant_risk_alerts")[0] == "success"
     assert stages.calls == [
         ("write_alerts", "20260301T020000-simulator-abcdef"),
+        ("look", False),
         ("deliver", []),
         ("write_alerts", None),
+        ("look", False),
         ("deliver", []),
     ]
+
+
+def test_without_a_scheduler_a_storm_is_asked_of_nobody_and_the_run_ends(stages: Stages) -> None:
+    stages.storm = SimpleNamespace(line="60 new alerts", table="", hours=8, is_asked=False)
+
+    state, tasks = run({}, "merchant_risk_alerts")
+
+    assert (state, tasks["ask"].state, tasks["settle"].state) == ("success", "skipped", "skipped")
+    assert stages.calls == [("write_alerts", None), ("look", False), ("deliver", [])]
 
 
 def announced() -> list[tuple[str, str | None]]:

@@ -135,6 +135,7 @@ def _send_again(settings: Settings, asked: str, console: Console) -> None:
     if not released:
         kind = "message tells that alert" if how == "REPLAY" else "failed or held message is meant"
         raise SettingError(f"no {kind}", asked, "see `make alerts`")
+    # No files: what the storm guard has not let through is not sent on the side.
     done = go_on(settings)
     console.print(f"{released} tried again, {done.sent} sent")
 

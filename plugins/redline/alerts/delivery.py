@@ -81,10 +81,13 @@ def deliver(settings: Settings, files: Collection[Path] = (), held: str | None =
 def go_on(settings: Settings) -> Delivered:
     """Send what has fallen due since: digests at their time, reminders, what is tried again.
 
-    Takes no files, so it sends nothing that the task `deliver` has not let through.
+    Takes no files, so it sends nothing that the task `deliver` has not let through. What a receiver
+    does not take now is left for the next time.
 
     Raises:
-        SettingError, StorageError, RedlineError: as `deliver`.
+        SettingError: the file of alerts means nothing, or one of its variables is not set.
+        StorageError: the outbox cannot be used.
+        RedlineError: a receiver refused something for good, or it was given up; all else was sent.
     """
     if settings.alerts is None:
         return Delivered(0, 0, 0, 0)
@@ -94,7 +97,9 @@ def go_on(settings: Settings) -> Delivered:
     outbox = open_outbox(settings)
     try:
         remind(outbox, rules)
-        return _sent(drain(outbox, rules, patience=PATIENCE), 0)
+        done = drain(outbox, rules, patience=PATIENCE)
+        _sent(replace(done, waiting=0), 0)
+        return done
     finally:
         outbox.close()
 
@@ -258,3 +263,35 @@ def _attempt(
 
 def _evening(path: Path) -> date:
     return date.fromisoformat(path.stem)
+
+
+def send_notices(outbox: Outbox, rules: Rules, names: Collection[str], seconds: float) -> None:
+    """Send the notices about the pipeline that are due to channels, and nothing else.
+
+    Returns after `seconds` at the latest; what is still on its way then is sent again by whoever
+    comes next, with the same key.
+    """
+
+    def post(channel: Channel, letter: Letter, key: str) -> Outcome:
+        return alert_channels.send(channel, letter, key, rules.page)
+
+    def work(channel: Channel) -> None:
+        try:
+            # Of notices one at a time is due; it may stand behind many alerts.
+            while due := [
+                each for each in outbox.due(channel.name, 10**6) if each.form == "notice"
+            ]:
+                _attempt(outbox, channel, due[0], LEASE, post)
+        except RedlineError as error:
+            log.warning("notices to %s: %s", channel.name, error)
+
+    threads = [
+        threading.Thread(target=work, args=(channel,), daemon=True)
+        for channel in rules.channels
+        if channel.name in names
+    ]
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0))

@@ -61,13 +61,14 @@ def notice_message(notice: Notice, language: Language) -> Message:
         (words["todo"], notice.todo),
         (words["platform"], notice.platform or ""),
         (words["run"], words["run of"].format(run=run, run_id=notice.run_id)),
-        (words["log"], notice.log_url or ""),
     )
     return Message(
-        title=_line(f"{words['prefix']} {words[notice.kind]}: {notice.title}"),
+        title=_line(words["title"].format(kind=words[notice.kind], about=notice.title)),
         parts=tuple((label, _line(text)) for label, text in parts if text),
         severity="operations",
         evening=notice.happened_at[:10],
+        link=notice.log_url,
+        link_label=words["log"],
     )
 
 
@@ -77,7 +78,7 @@ def _line(text: str) -> str:
 
 _WORDS: dict[Language, dict[str, str]] = {
     "en": {
-        "prefix": "[Redline operations]",
+        "title": "[Redline operations] {kind}: {about}",
         "failed_gate": "Gate failed",
         "failed_task": "Task failed",
         "undelivered": "Alerts not delivered",
@@ -90,10 +91,10 @@ _WORDS: dict[Language, dict[str, str]] = {
         "platform": "Marketplace",
         "run": "Run",
         "run of": "{run}, run {run_id}",
-        "log": "Log",
+        "log": "Open it in Airflow",
     },
     "zh": {
-        "prefix": "「Redline 运维」",
+        "title": "「Redline 运维」{kind}：{about}",
         "failed_gate": "数据检查未通过",
         "failed_task": "任务失败",
         "undelivered": "预警未送达",
@@ -106,6 +107,6 @@ _WORDS: dict[Language, dict[str, str]] = {
         "platform": "平台",
         "run": "运行",
         "run of": "{run}，运行 {run_id}",
-        "log": "日志",
+        "log": "在 Airflow 中查看",
     },
 }

@@ -13,6 +13,7 @@
     digest_at: "08:00"                  # else with the run; in REDLINE_TIMEZONE
     operators: [on-call]                # hear of failures and late runs
     page: https://risk.example.com/redline                  # where links lead
+    storm: {multiple: 5, share: 0.2, at_least: 20, answer_hours: 8}     # these are the defaults
 
 A channel gets an alert by the first route that names the channel and matches the alert. `when` may
 name `platform`, `category`, `merchant`, `metric` and `severity` (warning, violation), one or many.
@@ -31,6 +32,7 @@ import yaml
 
 from redline.alerts.channels.config import Channel, ChannelReader
 from redline.alerts.letter import Audience
+from redline.alerts.storm import LONGEST_HOURS, StormLimits
 from redline.errors import SettingError
 from redline.summary import metrics
 
@@ -47,7 +49,7 @@ FIELDS: Mapping[str, str] = {
 _SEVERITIES = ("warning", "violation")
 _SENDS: tuple[Send, ...] = ("by_severity", "at_once", "digest")
 _AUDIENCES: tuple[Audience, ...] = ("operator", "merchant")
-_KEYS = ("channels", "routes", "digest_at", "operators", "page")
+_KEYS = ("channels", "routes", "digest_at", "operators", "page", "storm")
 _LONGEST_HOURS = 7 * 24
 
 
@@ -88,6 +90,7 @@ class Rules:
         digest_at: the time of day at which digests are sent; None: with the run.
         operators: names of the channels that hear about the pipeline itself.
         page: the address below which records have their pages.
+        storm: from when on new alerts wait for a person's answer.
     """
 
     channels: tuple[Channel, ...]
@@ -95,6 +98,7 @@ class Rules:
     digest_at: time | None
     operators: tuple[str, ...]
     page: str | None
+    storm: StormLimits
 
 
 def read_rules(path: Path) -> Rules:
@@ -125,6 +129,7 @@ def read_rules(path: Path) -> Rules:
             reader.names(given["operators"], "operators", known) if "operators" in given else ()
         ),
         page=reader.page(given["page"]) if "page" in given else None,
+        storm=reader.storm(given["storm"]) if "storm" in given else StormLimits(),
     )
 
 
@@ -216,3 +221,27 @@ class _Reader(ChannelReader):
         if not re.fullmatch(r"https?://[!-;=?-~]+", text):
             raise self.fail(node, "page is no web address", "write https://host/path")
         return text.rstrip("/")
+
+    def storm(self, node: yaml.Node) -> StormLimits:
+        given = dict(self.items(node, "storm", ("multiple", "share", "at_least", "answer_hours")))
+
+        def decimal(name: str, default: float, most: float, todo: str) -> float:
+            if name not in given:
+                return default
+            text = self.text(given[name], name)
+            if not re.fullmatch(r"\d+(\.\d+)?", text) or not 0 < float(text) <= most:
+                raise self.fail(given[name], f"{name} is '{text}'", todo)
+            return float(text)
+
+        usual = StormLimits()
+        return StormLimits(
+            decimal("multiple", usual.multiple, 10_000, "write how often the usual number, as 5"),
+            decimal("share", usual.share, 1, "write a share of the merchants, as 0.2"),
+            self.number(given["at_least"], "at_least") if "at_least" in given else usual.at_least,
+            decimal(
+                "answer_hours",
+                usual.answer_hours,
+                LONGEST_HOURS,
+                f"write {LONGEST_HOURS} hours at most: the next run must not wait",
+            ),
+        )

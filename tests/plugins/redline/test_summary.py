@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from redline import summary
+from redline.progress import Watch
 
 FEB, MARCH = partial(date, 2026, 2), partial(date, 2026, 3)
 
@@ -149,3 +150,18 @@ def test_categories_and_products_are_named_and_explained_by_their_own_entries(
     assert by_name.keys() == {"好店", "category Food", "product Soap"}
     assert len(set(by_name.values())) == 1
     assert by_name["category Food"].startswith("9 complaints")
+
+
+def test_what_is_held_without_asking_anybody_is_said_with_the_way_to_send_it() -> None:
+    def done(stage: str, **noted: object) -> dict[str, object]:
+        return {"at": 0.0, "stage": stage, "state": "done", **noted}
+
+    quiet = [done("weigh alerts"), done("deliver", deliveries={"sent": 3, "held": 0})]
+    assert summary.held_back(Watch(Path(), quiet)) == []
+    events = [*quiet, done("weigh alerts", storm="60 new", held="60 new")]
+    events += [done("deliver", deliveries={"sent": 0, "held": 1200})] * 2
+    todo = "see `make alerts`, send with `make alerts RETRY=held`"
+    assert summary.held_back(Watch(Path(), events)) == [
+        f"a storm: 60 new; {todo}",
+        f"2,400 new alerts of a first publication or of evenings long past; {todo}",
+    ]

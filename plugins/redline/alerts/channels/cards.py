@@ -121,7 +121,8 @@ def _button(message: Message) -> str:
 
 
 def _feishu(message: Message) -> Json:
-    colour = {"violation": "red", "warning": "orange"}.get(message.severity, "green")
+    colours = {"violation": "red", "warning": "orange", "operations": "blue"}
+    colour = colours.get(message.severity, "green")
     elements: list[Json] = [
         {
             "tag": "div",
@@ -249,7 +250,7 @@ def _escaped(text: str) -> str:
 
 
 def _teams(message: Message) -> Json:
-    colours = {"violation": "Attention", "warning": "Warning"}
+    colours = {"violation": "Attention", "warning": "Warning", "operations": "Accent"}
     colour = colours.get(message.severity, "Good")
     body: list[Json] = [
         {"type": "TextBlock", "size": "Medium", "weight": "Bolder", "color": colour}

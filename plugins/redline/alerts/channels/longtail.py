@@ -38,7 +38,11 @@ def send(
     if not allow_private and _is_private(service):
         return Outcome("refused", "the host is on a private address: set allow_private to allow it")
     told = fitted(message, lambda each: len(mail.body(each)), service.body_maxlen)
-    kinds = {"violation": NotifyType.FAILURE, "warning": NotifyType.WARNING}
+    kinds = {
+        "violation": NotifyType.FAILURE,
+        "warning": NotifyType.WARNING,
+        "operations": NotifyType.INFO,
+    }
     one = Apprise()
     one.add(service)
     taken = one.notify(

@@ -21,8 +21,12 @@ from redline.alerts.message import Message
 Security = Literal["none", "starttls", "tls"]
 
 SECONDS = 20.0
-_COLOURS = {"violation": "#b42318", "warning": "#b54708", "resolved": "#067647"}
-_OTHER = "#475467"
+_COLOURS = {
+    "violation": "#b42318",
+    "warning": "#b54708",
+    "resolved": "#067647",
+    "operations": "#344054",  # about the pipeline, no merchant's
+}
 
 
 def send(
@@ -146,7 +150,7 @@ def html(message: Message, picture: str | None = None) -> str:
     Args:
         picture: the Content-ID of the chart; without one there is the chart's line of characters.
     """
-    colour = _COLOURS.get(message.severity, _OTHER)
+    colour = _COLOURS[message.severity]
     shown = [_row(part) for part in parts(message, chart=picture is None)]
     if picture and message.chart:
         shown.insert(1, _picture(message.chart, picture))
@@ -187,7 +191,7 @@ def _row(part: Part) -> str:
             label = f'<a href="{escape(part.link)}" style="color:#101828">{label}</a>'
         return (
             f'<div style="margin:0 0 12px;padding:2px 0 2px 12px;'
-            f'border-left:4px solid {_COLOURS.get(part.kind, _OTHER)}">'
+            f'border-left:4px solid {_COLOURS[part.kind]}">'
             f'<b class="said" style="font-size:15px;color:#101828">{label}</b><br>'
             f'<span class="label" style="font-size:14px;color:#475467">{said}</span></div>'
         )

@@ -277,7 +277,7 @@ def test_no_secret_is_in_a_row_a_log_or_what_is_printed(
             deliver(settings)
         assert {request.path.partition("?")[0] for request in hook.requests} >= {"/s3cret-path"}
         with pytest.raises(RedlineError) as again:
-            delivery.go_on(settings)
+            deliver(settings)
     monkeypatch.setattr(command, "read_settings", lambda: settings)
     assert command.main([]) == 0
     assert command.main(["--preview", "0000"]) == 0

@@ -8,9 +8,10 @@ import tempfile
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,7 +39,8 @@ class Evenings(RuleBasedStateMachine):
         self.receiver = self.stack.enter_context(http_receiver())
         names = {"A_URL": self.receiver.base, "A_SECRET": "s3cret"}
         self.stack.enter_context(patch.dict(os.environ, names))
-        since_first = datetime.now(UTC).date() - made_home.FIRST
+        today = datetime.now(ZoneInfo("Asia/Shanghai")).date()  # as the home tells it
+        since_first = today - made_home.FIRST
         self.stack.enter_context(patch.object(delivery, "FRESH_DAYS", since_first.days - FRESH))
         file = self.folder / "alerts.yml"
         file.write_text(
