@@ -1,6 +1,5 @@
--- Which reasons moved the numerators of the run's alerts. The ledger knows no reasons, so the
--- events
--- behind it are counted again by the same rules: those of the alerts' own orders, as known on the
+-- Which reasons moved the numerators of the run's alerts. The ledger knows none, so the events
+-- behind it are counted again by the same rules, of the alerts' own orders only: as known on the
 -- evening and on the evening before.
 {% set subjects = {"merchant": "merchant_id", "product": "product_id"} %}
 with
@@ -8,7 +7,25 @@ with
 
     metric_parts as (select * from {{ ref("int_metric_parts") }}),
 
+    -- Every reader has its own scan of the histories: one that several share is kept in memory.
+    {% for subject_type, column in subjects.items() %}
+        orders_by_{{ subject_type }} as (
+            select platform, order_id, {{ column }} as subject_id, paid_date, fulfilled_date
+            from {{ ref("int_orders_versioned") }}
+            where
+                {{ on_platforms() }}
+                and coalesce(greatest(paid_date, fulfilled_date), paid_date, fulfilled_date)
+                >= (select min(first_cohort) from {{ ref("int_alert_windows") }})
+        ),
+    {% endfor %}
+
     orders as (select * from {{ ref("int_orders_versioned") }} where {{ on_platforms() }}),
+
+    orders_of_events as (
+        select platform, event_key, order_id
+        from {{ ref("int_events_versioned") }}
+        where {{ on_platforms() }}
+    ),
 
     events as (select * from {{ ref("int_events_versioned") }} where {{ on_platforms() }}),
 
@@ -24,29 +41,30 @@ with
     ),
 
     alerted_orders as (
-        {% for subject_type, column in subjects.items() %}
-            select orders.platform, orders.order_id
-            from orders
+        {% for subject_type in subjects %}
+            select orders_by_{{ subject_type }}.platform, orders_by_{{ subject_type }}.order_id
+            from orders_by_{{ subject_type }}
             inner join
                 spans
                 on spans.subject_type = '{{ subject_type }}'
-                and spans.platform = orders.platform
-                and spans.subject_id = orders.{{ column }}
+                and spans.platform = orders_by_{{ subject_type }}.platform
+                and spans.subject_id = orders_by_{{ subject_type }}.subject_id
             where
-                orders.paid_date between spans.first_cohort and spans.last_cohort
-                or orders.fulfilled_date between spans.first_cohort and spans.last_cohort
-                {{ "union" if not loop.last }}
+                orders_by_{{ subject_type }}.paid_date
+                between spans.first_cohort and spans.last_cohort
+                or orders_by_{{ subject_type }}.fulfilled_date
+                between spans.first_cohort and spans.last_cohort {{ "union" if not loop.last }}
         {% endfor %}
     ),
 
     -- Every version of an event that was on one of these orders: it may have moved between orders.
     alerted_keys as (
-        select distinct events.platform, events.event_key
-        from events
+        select distinct orders_of_events.platform, orders_of_events.event_key
+        from orders_of_events
         inner join
             alerted_orders
-            on alerted_orders.platform = events.platform
-            and alerted_orders.order_id = events.order_id
+            on alerted_orders.platform = orders_of_events.platform
+            and alerted_orders.order_id = orders_of_events.order_id
     ),
 
     alerted_events as (
