@@ -151,7 +151,7 @@ def digest(
         here = told[:shown]
         nothing = (None,) * len(tail)
         return Message(
-            title=telling.line(title),
+            title=telling.line(title, telling.LONGEST_TITLE),
             parts=(*(part for part, _, _ in here), *tail),
             severity=min((telling.severity(alert) for alert in ordered), key=_SEVERITIES.index),
             evening=evenings[-1],

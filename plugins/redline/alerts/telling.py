@@ -17,6 +17,7 @@ Alert = Mapping[str, Any]
 Words = Mapping[str, str]
 
 SHORT = 12  # characters of an id that a person reads or types
+LONGEST_TITLE = 200  # characters
 
 
 def severity(alert: Alert) -> str:
@@ -34,7 +35,7 @@ def title(alert: Alert, said: Words, language: Language, *, briefly: bool = Fals
         metric=metric,
         subject=subject.format(metric=metric[:1].lower() + metric[1:], name=_product(alert)),
     )
-    return line(told)
+    return line(told, LONGEST_TITLE)
 
 
 def owner(alert: Alert) -> str:
@@ -177,9 +178,10 @@ def chart(alert: Alert, said: Words, language: Language) -> Chart | None:
     )
 
 
-def line(text: str) -> str:
-    """One line of printable characters: names come from merchants."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+def line(text: str, longest: int | None = None) -> str:
+    """One line of printable characters, and no more than so many: names come from merchants."""
+    told = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return told if longest is None or len(told) <= longest else told[: longest - 1] + "…"
 
 
 def _product(alert: Alert) -> str:

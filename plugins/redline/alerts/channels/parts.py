@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from redline.alerts.message import Message
+from redline.alerts.telling import line
 
 _LONGEST = 900  # characters of a text: names come from merchants
 MARKS = {"violation": "🔴", "warning": "🟠", "resolved": "🟢"}
@@ -39,7 +40,7 @@ def parts(message: Message, *, chart: bool = True) -> list[Part]:
     links = message.links or (None,) * len(message.parts)
     kinds = message.kinds or (None,) * len(message.parts)
     shown = [
-        Part(_cut(label), _cut(text), link, kind)
+        Part(line(label, _LONGEST), line(text, _LONGEST), link, kind)
         for (label, text), link, kind in zip(message.parts, links, kinds, strict=True)
     ]
     if chart and message.chart is not None:
@@ -63,7 +64,3 @@ def fitted(message: Message, size: Callable[[Message], int], limit: int) -> Mess
         else:
             too_many = middle
     return message.shorter(fits)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

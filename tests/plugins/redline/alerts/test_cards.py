@@ -144,7 +144,8 @@ def test_a_digest_of_few_shows_them_all(kind: str) -> None:
 def test_an_alert_of_endless_names_still_fits(kind: str) -> None:
     endless = "长" * 20_000
     why = [{"kind": "product", "key": str(n), "name": endless, "quantity": 1} for n in range(3)]
-    body = card(PLATFORMS[kind], message({**TOLD, "why": why, "measure": endless}, "zh", page=PAGE))
+    alert = {**TOLD, "why": why, "measure": endless, "merchant_name": endless}
+    body = card(PLATFORMS[kind], message(alert, "zh", page=PAGE))
     size, limit = LIMITS[kind]
     assert size(body) <= limit
     assert "records/r1" in _texts(body)
