@@ -27,6 +27,8 @@ from redline.transform.waiting import list_waiting
 
 DBT_PROJECT = PROJECT / "dbt_project"
 
+_DBT_PROCESS = Path(__file__).with_name("dbt_process.py")
+
 # By it the models learn what they run for; see the macro run_value.
 RUN_VARIABLE = "REDLINE_RUN"
 
@@ -151,13 +153,13 @@ def run_dbt(
         "rebuild_rates": rebuild_rates,
         "fill": list(fill),
     }
-    results = _target(settings) / "run_results.json"
+    results = _results(settings)
     results.unlink(missing_ok=True)
     options = [
         *(part for resource in resources for part in ("--resource-type", resource)),
         *(("--select", *select) if select else ()),
     ]
-    finished = _call_dbt(settings, project, "build", *options, run=run)
+    finished = _call_dbt(settings, project, "build", "--no-write-json", *options, run=run)
     models = _read_results(results)
     if finished.returncode != 0:
         raise _failure(models, finished.stdout + finished.stderr, settings)
@@ -186,6 +188,11 @@ def _target(settings: Settings) -> Path:
     return settings.home.root / "dbt"
 
 
+def _results(settings: Settings) -> Path:
+    """Where a build leaves what became of each node."""
+    return _target(settings) / "run_results.json"
+
+
 def _call_dbt(
     settings: Settings,
     project: Path,
@@ -199,8 +206,8 @@ def _call_dbt(
         "policies": list(settings.policies),
         "counts_buyers": asks_buyers(settings.policies, project / "seeds"),
     }
-    command = [
-        str(Path(sys.executable).with_name("dbt")),
+    arguments = [
+        str(_results(settings)),
         "--quiet",
         verb,
         *options,
@@ -220,7 +227,19 @@ def _call_dbt(
         "REDLINE_HOME": str(settings.home.root),
         RUN_VARIABLE: json.dumps({**run}, default=str),
     }
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return _start_dbt(arguments, environment)
+
+
+def _start_dbt(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", str(_DBT_PROCESS), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _read_results(path: Path) -> list[ModelRun]:
