@@ -109,7 +109,7 @@ def _land_group(
         for entity in entities:
             _make_table(connection, entity)
         for market in markets:
-            source = Simulator(market.platform, market.options, TIMEZONE)
+            source = Simulator(market.platform, market.options, TIMEZONE, threads=1)
             for entity in entities:
                 _take_in(connection, source, entity)
         for entity in entities:

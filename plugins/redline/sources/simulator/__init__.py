@@ -83,11 +83,13 @@ class Simulator:
         platform: the name under which its records are kept.
         options: what it is made from.
         timezone: in which its days begin, an IANA name.
+        threads: that make its rows; as many as there are processors if None.
     """
 
     platform: str
     options: Options
     timezone: str
+    threads: int | None = None
 
     def span(self) -> tuple[date, date]:
         """First and last business date; nothing is delivered outside."""
@@ -128,6 +130,8 @@ class Simulator:
     def _market(self) -> tuple[duckdb.DuckDBPyConnection, dict[str, str]]:
         """The market in memory, and the query that delivers each entity."""
         market = _open_market(self.options, self.timezone)
+        if self.threads is not None:
+            market.execute("set threads = ?", [self.threads])
         return market, {name: _run_script(market, name) for name in _ENTITIES}
 
     def fingerprint(self, entity: Entity, day: date) -> str | None:

@@ -76,10 +76,7 @@ def published(root: Path) -> support.Warehouse:
 @pytest.fixture
 def home(published: support.Warehouse, tmp_path: Path) -> Settings:
     """A copy of it."""
-    settings = published.copied_to(tmp_path / "home").settings
-    remembered = published.settings.home.root / components.FILE
-    (settings.home.root / components.FILE).write_bytes(remembered.read_bytes())
-    return settings
+    return copy_of(published, tmp_path / "home")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +84,24 @@ def untouched(published: support.Warehouse, root: Path) -> Settings:
     """Another, with its last date on top."""
     settings = published.copied_to(root / "untouched").settings
     run(settings, LAST, LAST)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def asked_from_the_start(published: support.Warehouse, root: Path) -> support.Warehouse:
+    """The same evening under one pack more, which asks metrics that no other does."""
+    settings = support.settings_of(root / "asked", TIMEZONE)
+    settings = replace(settings, policies=("douyin_laike", "walmart"))
+    settings.home.landing.symlink_to(published.settings.home.landing)
+    run(settings, FIRST, EVE)
+    return support.Warehouse(settings, (PLATFORM,))
+
+
+def copy_of(warehouse: support.Warehouse, root: Path) -> Settings:
+    """A copy of a home, to be brought on."""
+    settings = warehouse.copied_to(root).settings
+    remembered = warehouse.settings.home.root / components.FILE
+    (settings.home.root / components.FILE).write_bytes(remembered.read_bytes())
     return settings
 
 
@@ -133,15 +148,14 @@ def test_a_component_that_means_something_else_is_refused(home: Settings) -> Non
 
 
 def test_a_metric_that_a_policy_names_at_last_is_rated_for_every_cohort(
-    home: Settings, published: support.Warehouse, tmp_path: Path
+    home: Settings, asked_from_the_start: support.Warehouse, tmp_path: Path
 ) -> None:
-    asking = replace(home, policies=("douyin_laike", "walmart"))
+    packs = asked_from_the_start.settings.policies
+    asking = replace(home, policies=packs)
     run(asking, LAST, LAST)
 
-    from_the_start = support.settings_of(tmp_path / "from the start", TIMEZONE)
-    from_the_start.home.landing.symlink_to(published.settings.home.landing)
-    from_the_start = replace(from_the_start, policies=asking.policies)
-    run(from_the_start, FIRST, EVE)
+    from_the_start = copy_of(asked_from_the_start, tmp_path / "from the start")
+    from_the_start = replace(from_the_start, policies=packs)
     run(from_the_start, LAST, LAST)
     for entity in ("merchant", "product", "category"):
         expected = rows(from_the_start, RATES.format(entity))
@@ -150,10 +164,9 @@ def test_a_metric_that_a_policy_names_at_last_is_rated_for_every_cohort(
 
 
 def test_a_metric_that_no_policy_names_any_more_leaves_no_stale_rate(
-    published: support.Warehouse, tmp_path: Path, untouched: Settings
+    asked_from_the_start: support.Warehouse, tmp_path: Path, untouched: Settings
 ) -> None:
-    settings = support.settings_of(tmp_path / "home", TIMEZONE)
-    settings.home.landing.symlink_to(published.settings.home.landing)
-    run(replace(settings, policies=("douyin_laike", "walmart")), FIRST, EVE)
+    settings = copy_of(asked_from_the_start, tmp_path / "home")
+    settings = replace(settings, policies=untouched.policies)
     run(settings, LAST, LAST)
     assert rows(settings, RATES.format("merchant")) == rows(untouched, RATES.format("merchant"))
