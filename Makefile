@@ -106,7 +106,7 @@ api: $(VENV)/.installed-api ## install what the open APIs of platforms need
 
 .PHONY: test
 test: lint dbt-check servers ## everything: lint, types, the dbt project, all tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # Tests read from real databases; where one cannot be installed, its tests say that they skip.
 .PHONY: servers

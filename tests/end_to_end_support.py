@@ -370,7 +370,11 @@ class Shop:
         command = [sys.executable, "-m", __name__, str(self.home.root), self.source, str(day)]
         return subprocess.Popen(
             [*command, name, kill_at],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(["plugins", "."])},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(["plugins", "."]),
+                "DBT_LOG_LEVEL_FILE": "info",  # by which a test sees how far it is
+            },
             cwd=PROJECT,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

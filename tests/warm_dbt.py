@@ -1,0 +1,200 @@
+"""dbt for tests in this process: as a run calls it, but forked from one that is imported already.
+
+Of the seconds that each start of dbt costs most go into importing it, into compiling its own
+serializers and into parsing the project. A server does the first two once, and keeps dbt's parse of
+each project and set of variables, which a home's path alone would invalidate. Every call is still a
+process of its own, with the arguments, environment and output that a run would give and get; tests
+that start a run as a process, such as `make run`, start dbt as a run does.
+
+As a program (`python -m tests.warm_dbt SOCKET`) it is that server, until its parent ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import NoReturn
+
+from redline.settings import PROJECT
+from redline.transform import DBT_PROJECT
+from redline.transform.dbt_process import main
+
+PARSED = "partial_parse.msgpack"
+
+
+class WarmDbt:
+    """Starts the server when it is first called."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="redline-dbt-")
+        self._address = str(Path(self._folder.name) / "socket")
+        self._lock = Lock()
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """What `redline.transform` calls to start dbt."""
+        with self._lock:
+            if self._server is None:
+                self._server = _start_server(self._address)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self._address)
+            request = {"arguments": [*arguments], "environment": {**environment}}
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile() as answer:
+                said = json.loads(answer.read())
+        return subprocess.CompletedProcess([*arguments], **said)
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait()
+        self._folder.cleanup()
+
+
+def _start_server(address: str) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT)])
+    server = subprocess.Popen(
+        [sys.executable, "-m", __name__, address],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n", "dbt could not be started"
+    return server
+
+
+# --- the server ----------------------------------------------------------------------------------
+
+
+class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+    parent = os.getppid()
+
+    def service_actions(self) -> None:
+        super().service_actions()
+        if os.getppid() != self.parent:
+            sys.exit()
+
+
+class _Call(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        request = json.loads(self.rfile.readline())
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            # One more process, whose end is awaited: before it DuckDB's lock is not free.
+            child = os.fork()
+            if child == 0:
+                _run(request["arguments"], request["environment"], out.fileno(), err.fileno())
+            _, status = os.waitpid(child, 0)
+            for file in (out, err):
+                file.seek(0)
+            said = {
+                "returncode": os.waitstatus_to_exitcode(status),
+                "stdout": out.read().decode(),
+                "stderr": err.read().decode(),
+            }
+        self.wfile.write(json.dumps(said).encode())
+
+
+def _run(arguments: Sequence[str], environment: Mapping[str, str], out: int, err: int) -> NoReturn:
+    """Be the process of one call of dbt."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    code = -1
+    try:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.environ.clear()
+        os.environ.update(environment)
+        with _parsed_before(arguments):
+            code = main(arguments)
+        # As the end of a process does: it writes DuckDB's log of changes into the warehouse.
+        DuckDBConnectionManager.close_all_connections()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+@contextlib.contextmanager
+def _parsed_before(arguments: Sequence[str]) -> Iterator[None]:
+    """Take dbt's parse from another home that has read the same project with the same variables."""
+    options = {name: arguments[arguments.index(name) + 1] for name in ("--project-dir", "--vars")}
+    key = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+    kept = Path(tempfile.gettempdir()) / f"{key}.msgpack"
+    own = Path(arguments[arguments.index("--target-path") + 1]) / PARSED
+    if kept.exists() and not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, own)
+    yield
+    if own.exists() and not kept.exists():
+        aside = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(own, aside)
+        aside.rename(kept)
+
+
+def _without_the_home_parses_are_alike() -> None:
+    """Let dbt's parse be taken elsewhere: of the profile only the home's paths differ.
+
+    No option of dbt does it, so a method of its parser is replaced, in this server alone: a dbt in
+    which it is named otherwise fails here, visibly, and not in what is tested.
+    """
+    from dbt.contracts.files import FileHash
+    from dbt.parser.manifest import ManifestLoader
+
+    build = ManifestLoader.build_manifest_state_check
+
+    def build_without_profile(self: ManifestLoader) -> object:
+        state = build(self)
+        state.profile_hash = FileHash.empty()
+        return state
+
+    ManifestLoader.build_manifest_state_check = build_without_profile
+
+
+def _warm_up(folder: Path) -> None:
+    """Parse the project once, which compiles what dbt compiles at its first use."""
+    # Of the static parser's threads a forked process would wait for ever.
+    arguments = [str(folder / "results.json"), "--quiet", "--no-static-parser", "parse"]
+    for name, value in {
+        "--project-dir": DBT_PROJECT,
+        "--profiles-dir": DBT_PROJECT,
+        "--target-path": folder,
+        "--log-path": folder,
+    }.items():
+        arguments += [name, str(value)]
+    os.environ["REDLINE_HOME"] = str(folder)
+    for _ in range(2):  # the second time reads what the first has left
+        assert main(arguments) == 0
+
+
+def serve(address: str) -> None:
+    """Answer calls until the parent ends."""
+    folder = Path(address).parent
+    tempfile.tempdir = str(folder)
+    gc.disable()
+    _without_the_home_parses_are_alike()
+    _warm_up(folder / "warm")
+    gc.freeze()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with _Server(address, _Call) as server:
+        print("ready", flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
