@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,11 @@ os.environ.setdefault("DBT_LOG_LEVEL_FILE", "none")
 # Now, because modules of tests make folders when they are imported.
 _IN_MEMORY = memory.take()
 
+# The folder of the server from which dbt is forked; workers inherit it.
+_SERVER = "WARM_DBT"
+
 _FAILED = pytest.StashKey[bool]()
+_OWN_SERVER = pytest.StashKey[WarmDbt]()
 
 # The groups whose tests take longest, the longest first.
 _DEAREST = (
@@ -42,9 +47,18 @@ _DEAREST = (
     "tests/plugins/redline/validation/test_gate_of_publication.py",
     "tests/benchmarks/test_run.py",
     "tests/benchmarks/test_incidents.py",
+    "tests/plugins/redline/landing/test_killed_extraction.py",
+    "databases",
     "tests/dags/test_merchant_risk_daily.py",
     "tests/plugins/redline/validation/test_gate_of_intake.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Own the server that this process and its workers share."""
+    if sys.platform == "linux" and _SERVER not in os.environ:
+        config.stash[_OWN_SERVER] = server = WarmDbt.owned_by_this_process()
+        os.environ[_SERVER] = str(server.folder)
 
 
 @pytest.hookimpl(trylast=True)
@@ -58,7 +72,10 @@ def pytest_terminal_summary(
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give the memory back, unless something in it is to be looked at."""
+    """End the server; give the memory back, unless something in it is to be looked at."""
+    if (server := config.stash.get(_OWN_SERVER, None)) is not None:
+        os.environ.pop(_SERVER)
+        server.stop()
     if _IN_MEMORY is not None and not config.stash.get(_FAILED, False):
         memory.give_back(_IN_MEMORY)
 
@@ -90,11 +107,9 @@ def _place(item: pytest.Item) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def warm_dbt() -> Iterator[None]:
     """Tests that call the transform in their own process start dbt from one that is warm."""
-    if sys.platform != "linux":  # elsewhere a process that has threads is not safe to fork
+    if sys.platform != "linux":  # elsewhere a process that has loaded libraries cannot be forked
         yield
         return
-    dbt = WarmDbt()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("redline.transform._start_dbt", dbt.start)
+        patched.setattr("redline.transform._start_dbt", WarmDbt(Path(os.environ[_SERVER])).start)
         yield
-    dbt.stop()

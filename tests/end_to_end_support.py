@@ -426,22 +426,22 @@ def found_raw(home: Home) -> list[tuple[str, str]]:
     All bytes are looked through; of DuckDB and Parquet files, which pack them, the values too.
     """
     found = []
-    for path in sorted(home.root.rglob("*")):
-        if path.is_symlink() or not path.is_file():
-            continue
-        texts = [path.read_bytes().decode("utf-8", "replace")]
-        if path.suffix == ".parquet":
-            texts.append(_values("from read_parquet($path)", {"path": str(path)}))
-        if path.suffix == ".duckdb":
-            texts.append(_database_values(path))
-        name = str(path.relative_to(home.root))
-        found += [(name, secret) for secret in SECRETS if any(secret in text for text in texts)]
+    with duckdb.connect() as connection:
+        for path in sorted(home.root.rglob("*")):
+            if path.is_symlink() or not path.is_file():
+                continue
+            texts = [path.read_bytes().decode("utf-8", "replace")]
+            if path.suffix == ".parquet":
+                texts.append(_values(connection, "from read_parquet($path)", {"path": str(path)}))
+            if path.suffix == ".duckdb":
+                texts.append(_database_values(path))
+            name = str(path.relative_to(home.root))
+            found += [(name, secret) for secret in SECRETS if any(secret in text for text in texts)]
     return found
 
 
-def _values(sql: str, parameters: Row, path: str = ":memory:") -> str:
-    with duckdb.connect(path, read_only=path != ":memory:") as connection:
-        return str(connection.execute(sql, parameters).fetchall())
+def _values(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Row) -> str:
+    return str(connection.execute(sql, parameters).fetchall())
 
 
 def _database_values(path: Path) -> str:
@@ -450,8 +450,7 @@ def _database_values(path: Path) -> str:
             "select schema_name, table_name from duckdb_tables() where not internal"
         ).fetchall()
         return "".join(
-            str(connection.execute(f'from "{schema}"."{table}"').fetchall())
-            for schema, table in tables
+            _values(connection, f'from "{schema}"."{table}"', {}) for schema, table in tables
         )
 
 

@@ -6,53 +6,69 @@ each project and set of variables, which a home's path alone would invalidate. E
 process of its own, with the arguments, environment and output that a run would give and get; tests
 that start a run as a process, such as `make run`, start dbt as a run does.
 
-As a program (`python -m tests.warm_dbt SOCKET`) it is that server, until its parent ends.
+As a program (`python -m tests.warm_dbt FOLDER`) it is that server.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import socketserver
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import NoReturn
+
+import psutil
 
 from redline.settings import PROJECT
 from redline.transform import DBT_PROJECT
 from redline.transform.dbt_process import main
 
 PARSED = "partial_parse.msgpack"
+SOCKET, OWNER = "socket", "owner"
 
 
 class WarmDbt:
-    """Starts the server when it is first called."""
+    """Calls the server, which is started by whoever calls it first.
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="redline-dbt-")
-        self._address = str(Path(self._folder.name) / "socket")
-        self._lock = Lock()
-        self._server: subprocess.Popen[bytes] | None = None
+    All processes of a test run share it. It ends when `folder` is removed, or with its owner.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @classmethod
+    def owned_by_this_process(cls) -> WarmDbt:
+        """A server of this process's own, and of those that know its folder."""
+        folder = Path(tempfile.mkdtemp(prefix="redline-dbt-"))
+        (folder / OWNER).write_text(str(os.getpid()))
+        return cls(folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where it listens, and keeps what it has parsed."""
+        return self._folder
 
     def start(
         self, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
         """What `redline.transform` calls to start dbt."""
-        with self._lock:
-            if self._server is None:
-                self._server = _start_server(self._address)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (self._folder / SOCKET).exists():
+                _start_server(self._folder)
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self._address)
+            connection.connect(str(self._folder / SOCKET))
             request = {"arguments": [*arguments], "environment": {**environment}}
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile() as answer:
@@ -61,33 +77,40 @@ class WarmDbt:
 
     def stop(self) -> None:
         """End the server."""
-        if self._server is not None:
-            self._server.terminate()
-            self._server.wait()
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _start_server(address: str) -> subprocess.Popen[bytes]:
+def _start_server(folder: Path) -> None:
     paths = os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT)])
-    server = subprocess.Popen(
-        [sys.executable, "-m", __name__, address],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-    )
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n", "dbt could not be started"
-    return server
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(folder)],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    while not (folder / SOCKET).exists():
+        assert server.poll() is None, (folder / "log").read_text()
+        time.sleep(0.05)
 
 
 # --- the server ----------------------------------------------------------------------------------
 
 
 class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
-    parent = os.getppid()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._owner = int((folder / OWNER).read_text())
+        # Nobody sees the socket before it is listened at.
+        aside = folder / "socket.tmp"
+        super().__init__(str(aside), _Call)
+        aside.rename(folder / SOCKET)
 
     def service_actions(self) -> None:
+        """Every half second: is anybody left to serve?"""
         super().service_actions()
-        if os.getppid() != self.parent:
+        if not self._folder.exists() or not psutil.pid_exists(self._owner):
             sys.exit()
 
 
@@ -182,19 +205,16 @@ def _warm_up(folder: Path) -> None:
         assert main(arguments) == 0
 
 
-def serve(address: str) -> None:
-    """Answer calls until the parent ends."""
-    folder = Path(address).parent
+def serve(folder: Path) -> None:
+    """Answer calls until the owner ends or removes the folder."""
     tempfile.tempdir = str(folder)
     gc.disable()
     _without_the_home_parses_are_alike()
     _warm_up(folder / "warm")
     gc.freeze()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with _Server(address, _Call) as server:
-        print("ready", flush=True)
+    with _Server(folder) as server:
         server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(Path(sys.argv[1]))
