@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.9
+TYPES := MYPYPATH=plugins $(BIN)/mypy --strict plugins
 
 # Addresses hold `&`, `?` and `$$`: they go to the shell as environment, never as text of a recipe.
 override SOURCE := $(value SOURCE)
@@ -104,9 +105,14 @@ api: $(VENV)/.installed-api ## install what the open APIs of platforms need
 
 # --- what a developer runs ---------------------------------------------------------------------
 
+# Types take most of a minute of one processor: they are checked beside the tests, and told after
+# them. Three processes share what are often two processors: one waits for a scheduler or a server.
 .PHONY: test
-test: lint dbt-check servers ## everything: lint, types, the dbt project, all tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+test: style dbt-check servers ## everything: lint, types, the dbt project, all tests
+	@said="$$(mktemp)"; trap 'rm -f "$$said"' EXIT; failed=0; \
+	$(TYPES) > "$$said" 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder || failed=$$?; \
+	wait $$types || failed=$$?; cat "$$said"; exit $$failed
 
 # Tests read from real databases; where one cannot be installed, its tests say that they skip.
 .PHONY: servers
@@ -123,11 +129,17 @@ fuzz: $(VENV)/.installed-dev ## feed damaged files to the readers, for ten minut
 	@$(BIN)/python -m tests.plugins.redline.sources.fuzz "$${MINUTES:-10}"
 
 .PHONY: lint
-lint: $(VENV)/.installed-dev ## style and types, changing nothing
+lint: style types ## style and types, changing nothing
+
+.PHONY: style
+style: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@MYPYPATH=plugins $(BIN)/mypy --strict plugins
 	@$(BIN)/sqlfmt --check --no-progressbar dbt_project
+
+.PHONY: types
+types: $(VENV)/.installed-dev
+	@$(TYPES)
 
 .PHONY: format
 format: $(VENV)/.installed-dev ## put Python and SQL into their style
