@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from redline import airflow_env, lock, progress, transform
+from redline.alerts.rules import read_rules
+from redline.alerts.storm import StormLimits
 from redline.settings import PROJECT, read_settings
 
 README = PROJECT / "README.md"
@@ -79,6 +81,15 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target and not target.startswith("mailto:"):
                 assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_file_of_alerts_that_is_shown_means_something(readme: str, tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```yaml\n(channels:.*?)^```", readme, re.M | re.S)
+    path = tmp_path / "alerts.yml"
+    path.write_text(shown)
+    rules = read_rules(path)
+    assert {name for route in rules.routes for name in route.to} <= {c.name for c in rules.channels}
+    assert rules.storm == StormLimits()  # shown as the defaults
 
 
 def _pages() -> list[Path]:

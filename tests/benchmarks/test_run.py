@@ -38,6 +38,7 @@ def test_the_product_makes_the_same_ledger_and_rates_as_the_script_by_hand(tmp_p
     finished = bench(
         "--stages=transform",
         "--incidents=0",
+        "--alerts=60",
         f"--scratch={tmp_path}",
         f"--json={path}",
         ORDERS="4_000",
@@ -57,6 +58,8 @@ def test_the_product_makes_the_same_ledger_and_rates_as_the_script_by_hand(tmp_p
     for form in ("parquet", "csv"):
         landed = results["intake"][form]["land"]
         assert landed["returned"]["rows_landed"] == 4_000 and landed["peak_bytes"] > 10_000_000
+    for form, messages in {"at_once": 60, "digest": 60}.items():
+        assert results["alerts"][form]["returned"]["messages"] == messages
     assert results["day"]["compared"]["ledger_rows"] > results["history"]["compared"]["ledger_rows"]
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 

@@ -86,7 +86,7 @@ def mariadb() -> Iterator[Server]:
         _run(
             Path(shutil.which("mariadb-install-db") or "mariadb-install-db"),
             *("--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"),
-            "--skip-test-db",
+            *("--skip-test-db", f"--tmpdir={folder}"),
         )
         init.write_text(
             "create user redline@'127.0.0.1' identified by 's3cret word';\n"
@@ -101,6 +101,7 @@ def mariadb() -> Iterator[Server]:
                 f"--datadir={data}",
                 f"--socket={folder / 'socket'}",
                 f"--pid-file={folder / 'pid'}",
+                f"--tmpdir={folder}",
                 f"--port={port}",
                 "--bind-address=127.0.0.1",
                 "--skip-name-resolve",

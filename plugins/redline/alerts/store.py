@@ -17,6 +17,8 @@ from redline.errors import SettingError, StorageError
 from redline.settings import Settings
 
 _METADATA = sa.MetaData()
+# Seconds for which a thread waits for a connection: hundreds of channels share a few of them.
+_PATIENCE = 600.0
 _CREATING, _WRITING = 5_331_006, 5_331_007  # PostgreSQL's advisory locks
 
 MESSAGES = sa.Table(
@@ -101,7 +103,7 @@ class Store:
                     # Any write takes SQLite's one lock; taken after a read it could not be had.
                     connection.execute(sa.delete(MESSAGES).where(sa.false()))
                 yield connection
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
             raise _unusable(self._engine, error) from None
 
     def insert_new(
@@ -169,6 +171,7 @@ def _engine(settings: Settings) -> sa.Engine:
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
             connect_args={"timeout": 60},
+            pool_timeout=_PATIENCE,
             hide_parameters=True,
         )
         sa.event.listen(engine, "connect", _set_up_sqlite)
@@ -184,7 +187,10 @@ def _engine(settings: Settings) -> sa.Engine:
             "set postgresql://user:password@host:5432/database, or nothing for a file in the home",
         )
     return sa.create_engine(
-        url.set(drivername="postgresql+psycopg2"), pool_pre_ping=True, hide_parameters=True
+        url.set(drivername="postgresql+psycopg2"),
+        pool_pre_ping=True,
+        pool_timeout=_PATIENCE,
+        hide_parameters=True,
     )
 
 
@@ -194,10 +200,10 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.execute("pragma synchronous = full")
 
 
-def _unusable(engine: sa.Engine, error: sa.exc.DBAPIError) -> StorageError:
+def _unusable(engine: sa.Engine, error: sa.exc.SQLAlchemyError) -> StorageError:
     # Not the driver's own words: they may hold values of rows.
     return StorageError(
-        f"the outbox cannot be used: {type(error.orig).__name__}",
+        f"the outbox cannot be used: {type(getattr(error, 'orig', error)).__name__}",
         engine.url.render_as_string(hide_password=True),
         "see that it is there and may be written; nothing is lost",
     )
