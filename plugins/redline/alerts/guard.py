@@ -22,7 +22,7 @@ from redline.alerts.delivery import FRESH_DAYS, enqueue, go_on
 from redline.alerts.files import first_runs, read_alerts
 from redline.alerts.letter import Alert
 from redline.alerts.marks import snoozed
-from redline.alerts.outbox import Outbox, open_outbox
+from redline.alerts.outbox import WAITING, Outbox, open_outbox
 from redline.alerts.routing import routes_of
 from redline.alerts.rules import Rules, read_rules
 from redline.alerts.store import MESSAGES, TOLD
@@ -31,7 +31,6 @@ from redline.plan import days
 from redline.publish.state import DATABASE, current_run
 from redline.settings import Settings
 
-WAITING = "held: a storm, and nobody has answered yet"
 _HELD = "held: a storm"
 _CHUNK = 500
 _M = MESSAGES.c

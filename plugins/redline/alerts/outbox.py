@@ -38,6 +38,9 @@ _LONGEST_RETRY_AFTER = 86_400.0
 _RESPONSE = 300  # characters
 _CHUNK = 500
 
+# Why what a person is being asked about is held; only the answer, or its own alert's id, frees it.
+WAITING = "held: a storm, and nobody has answered yet"
+
 # Lanes of messages that are no single merchant's.
 _MANY, _OPERATIONS = "*", "operations"
 _M = MESSAGES.c
@@ -257,7 +260,12 @@ class Outbox:
         Args:
             wanted: `failed` or `held`, or an alert's id or the beginning of it.
         """
-        which = _M.state == wanted if wanted in ("failed", "held") else _tells(wanted)
+        is_asked = sa.func.coalesce(_M.response, "") == WAITING
+        which = (
+            sa.and_(_M.state == wanted, sa.not_(is_asked))
+            if wanted in ("failed", "held")
+            else _tells(wanted)
+        )
         return self._send_again(sa.and_(_M.state.in_(["failed", "held"]), which))
 
     def replay(self, alert_id: str) -> int:
