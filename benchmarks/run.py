@@ -137,7 +137,10 @@ def main() -> int:
             with console.status("alerts"):
                 bench = Bench(Home(scratch / "home"), size)
                 results["alerts"] = alerts.measure_all(
-                    bench.measure, scratch / "alerts", options.alerts
+                    bench.measure,
+                    scratch / "alerts",
+                    options.alerts,
+                    min(alerts.RECIPIENTS, options.alerts),
                 )
         if options.incidents:
             with console.status("incidents"):

@@ -44,12 +44,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 planning.check_address(each.address)
         planning.prepare_home(settings)
         _refuse_busy_port(port)
+        _be_interruptible()
         return serve(settings, served, port, console)
     except RedlineError as error:
         console.print(f"Error: {error}", soft_wrap=True, markup=False)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _be_interruptible() -> None:
+    """Let an interrupt and a request to end stop Airflow too.
+
+    A shell that starts a command in the background lets it ignore interrupts, and a process that is
+    ended in the middle would leave Airflow's own behind.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.default_int_handler)
 
 
 def serve(settings: Settings, served: Sequence[Marketplace], port: int, console: Console) -> int:
