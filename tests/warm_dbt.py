@@ -183,7 +183,7 @@ def _without_the_home_parses_are_alike() -> None:
 
     def build_without_profile(self: ManifestLoader) -> object:
         state = build(self)
-        state.profile_hash = FileHash.empty()
+        state.profile_hash = FileHash.from_contents("")  # an empty hash equals none
         return state
 
     ManifestLoader.build_manifest_state_check = build_without_profile
