@@ -150,6 +150,8 @@ def test_a_receiver_that_hangs_costs_seconds_and_the_notice_goes_with_a_later_de
         assert notify(settings, NOTICE, seconds=0.2)
 
         assert time.monotonic() - began < 1.5  # it did not wait for the receiver
+        while not receiver.requests:
+            time.sleep(0.05)
         receiver.behave = lambda _: OK
         opened = open_outbox(settings)
         while opened.deliveries(["claimed"]):
