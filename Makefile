@@ -33,7 +33,13 @@ export MINUTES
 override RECORD := $(value RECORD)
 override PREVIEW := $(value PREVIEW)
 override RETRY := $(value RETRY)
-export PREVIEW RETRY
+override REPLAY := $(value REPLAY)
+override ACKNOWLEDGE := $(value ACKNOWLEDGE)
+override SNOOZE := $(value SNOOZE)
+override UNTIL := $(value UNTIL)
+override REASON := $(value REASON)
+override BY := $(value BY)
+export PREVIEW RETRY REPLAY ACKNOWLEDGE SNOOZE UNTIL REASON BY
 override ALL := $(value ALL)
 export RECORD ALL
 

@@ -334,3 +334,15 @@ def _variables(value: Any) -> Iterator[tuple[str, str | None, str]]:
 
 def _sources() -> str:
     return "".join(path.read_text() for path in (PROJECT / "plugins").rglob("*.py"))
+
+
+def test_every_variable_that_a_recipe_reads_is_handed_to_it() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    handed = {
+        name for line in re.findall(r"^export (.*)$", makefile, re.M) for name in line.split()
+    }
+    recipes = "\n".join(line for line in makefile.splitlines() if line.startswith("\t"))
+    read = {*re.findall(r"\$\$([A-Z][A-Z_]*)", recipes)}
+    set_there = {*re.findall(r"\b([A-Z][A-Z_]*)=", recipes)}
+    assert {"SOURCE", "REASON", "REPLAY"} <= read
+    assert read <= handed | set_there
