@@ -5,7 +5,8 @@
     X-Redline-Timestamp: seconds since 1970 UTC; refuse what is older than some minutes
     X-Redline-Signature: sha256=<hex of HMAC-SHA-256, by the secret, over "<timestamp>.<body>">
 
-`alert.schema.json` beside this package is the body's JSON schema. Any 2xx is taken as received.
+`alert.schema.json` beside this package is the body's JSON schema; that of a notice about the
+pipeline, which only operators get, is `notice.schema.json`. Any 2xx is taken as received.
 """
 
 from __future__ import annotations

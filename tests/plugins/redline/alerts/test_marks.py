@@ -9,13 +9,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from redline.alerts import __main__ as command
 from redline.alerts import deliver, delivery, escalation, marks
 from redline.alerts.outbox import open_outbox
 from redline.errors import SettingError
-from redline.settings import Settings
+from redline.settings import PROJECT, Settings
 from tests.plugins.redline.alerts.receivers import ALERT, HttpReceiver, http_receiver
 
 pytestmark = pytest.mark.xdist_group("outbox")
@@ -85,6 +86,10 @@ def test_who_is_to_hear_if_nobody_acknowledges_hears_once_of_what_is_still_open(
         # Of 1 somebody took care, and the record of 3 is over.
         assert told(head) == ["00000", "00002"]
         assert [request.json["reminder"] for request in head.requests] == [{"hours": 2}] * 2
+        schema = json.loads((PROJECT / "plugins/redline/alerts/alert.schema.json").read_text())
+        for request in head.requests:
+            # Of a file that no run has published, it names none.
+            jsonschema.validate({**request.json, "run_id": "r"}, schema)
         keys = {request.headers["Idempotency-Key"] for request in team.requests + head.requests}
         assert len(keys) == 7
 
