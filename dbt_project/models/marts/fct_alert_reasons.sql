@@ -16,23 +16,7 @@ with
 
     ledger as ({{ ledger_in_reach() }}),
 
-    counting_parts as (
-        select
-            metric, component, in_adjusted_numerator = 1 as is_adjusted, in_numerator = 1 as is_raw
-        from metric_parts
-        where in_numerator = 1 or in_adjusted_numerator = 1
-    ),
-
-    components_of_windows as (
-        select windows.*, counting_parts.component
-        from windows
-        inner join
-            counting_parts
-            on counting_parts.metric = windows.metric
-            and case
-                when windows.is_adjusted then counting_parts.is_adjusted else counting_parts.is_raw
-            end
-    ),
+    components_of_windows as ({{ components_of_windows() }}),
 
     product_entries as (
         {% for subject_type, column in subjects.items() %}

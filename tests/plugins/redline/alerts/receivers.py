@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import pytest
 
 Server = TypeVar("Server", bound=socketserver.BaseServer)
 
@@ -56,6 +60,18 @@ ALERT: dict[str, Any] = {
 def made_alert(number: int, merchant: int = 0) -> dict[str, Any]:
     """One of many alerts; of a merchant they are in the order of their numbers."""
     return {**ALERT, "alert_id": f"{number:05d}", "merchant_id": f"m{merchant}"}
+
+
+def hooks(folder: Path, monkeypatch: pytest.MonkeyPatch, **urls: str) -> Path:
+    """A file of webhooks by name, signed with the variable A_SECRET."""
+    lines = ["channels:"]
+    for name, url in urls.items():
+        monkeypatch.setenv(f"URL_{name}", url)
+        lines += [f"  {name}:", "    kind: webhook", f"    url: ${{URL_{name}}}"]
+        lines += ["    secret: ${A_SECRET}", "    allow_private: true"]
+    path = folder / "alerts.yml"
+    path.write_text("\n".join(lines))
+    return path
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from tests.plugins.redline.alerts.receivers import (
     OK,
     Answer,
     Request,
+    hooks,
     http_receiver,
     made_alert,
     smtp_receiver,
@@ -53,18 +54,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SECRET", "s3cret-key")
     monkeypatch.setenv("A_TOKEN", "s3cret-token")
-
-
-def hooks(folder: Path, monkeypatch: pytest.MonkeyPatch, **urls: str) -> Path:
-    """A file of webhooks by name."""
-    lines = ["channels:"]
-    for name, url in urls.items():
-        monkeypatch.setenv(f"URL_{name}", url)
-        lines += [f"  {name}:", "    kind: webhook", f"    url: ${{URL_{name}}}"]
-        lines += ["    secret: ${A_SECRET}", "    allow_private: true"]
-    path = folder / "alerts.yml"
-    path.write_text("\n".join(lines))
-    return path
 
 
 def write_file(settings: Settings, evening: date, numbers: range) -> Path:

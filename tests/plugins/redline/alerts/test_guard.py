@@ -17,8 +17,7 @@ from redline.alerts.marks import Mark, save
 from redline.alerts.outbox import WAITING, open_outbox
 from redline.publish import publish
 from redline.settings import Settings
-from tests.plugins.redline.alerts.receivers import HttpReceiver, http_receiver
-from tests.plugins.redline.alerts.test_notices import hooks
+from tests.plugins.redline.alerts.receivers import HttpReceiver, hooks, http_receiver
 from tests.plugins.redline.publish import made_home
 from tests.plugins.redline.publish.made_home import change, make_plan
 

@@ -152,7 +152,9 @@ def test_a_chart_takes_milliseconds() -> None:
     assert (time.process_time() - began) / 50 < 0.030
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium here")
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="chromium is not installed: apt-get install chromium"
+)
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("what", ["alert", "digest", "merchant"])
 def test_a_mail_is_no_wider_than_a_phone(language: Any, what: str, tmp_path: Path) -> None:

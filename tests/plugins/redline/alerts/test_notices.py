@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import time
 from pathlib import Path
+from typing import get_args
 
+import jsonschema
 import pytest
 
 from redline.alerts import outbox
 from redline.alerts.channels import http
 from redline.alerts.delivery import go_on
 from redline.alerts.message import LANGUAGES
-from redline.alerts.notices import Notice, notice_message
+from redline.alerts.notices import Kind, Notice, notice_message
 from redline.alerts.operators import notify
 from redline.alerts.outbox import open_outbox
-from redline.settings import Settings
+from redline.settings import PROJECT, Settings
 from tests.plugins.redline.alerts.receivers import (
     OK,
+    hooks,
     http_receiver,
     made_alert,
     smtp_receiver,
@@ -45,18 +49,6 @@ NOTICE = Notice(
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SECRET", "s3cret-key")
-
-
-def hooks(folder: Path, monkeypatch: pytest.MonkeyPatch, **urls: str) -> Path:
-    """A file of webhooks by name, whose `operators` are still to be written."""
-    lines = ["channels:"]
-    for name, url in urls.items():
-        monkeypatch.setenv(f"URL_{name}", url)
-        lines += [f"  {name}:", "    kind: webhook", f"    url: ${{URL_{name}}}"]
-        lines += ["    secret: ${A_SECRET}", "    allow_private: true"]
-    path = folder / "alerts.yml"
-    path.write_text("\n".join(lines))
-    return path
 
 
 def test_the_same_failure_is_one_notice_and_another_try_is_another() -> None:
@@ -176,7 +168,12 @@ def test_a_notice_is_sent_past_alerts_and_takes_none_of_them_along(
 
         notify(settings, NOTICE)
 
-        assert [sorted(request.json) for request in receiver.requests] == [["notice"]]
+        (request,) = receiver.requests
+        schema = json.loads((PROJECT / "plugins/redline/alerts/notice.schema.json").read_text())
+        jsonschema.Draft202012Validator(schema).validate(request.json)
+        assert {*schema["properties"]["notice"]["properties"]} == {*request.json["notice"]}
+        kinds = schema["properties"]["notice"]["properties"]["kind"]["enum"]
+        assert sorted(kinds) == sorted(get_args(Kind))
         go_on(settings)
         assert len(receiver.requests) == 151
 
